@@ -1,0 +1,1 @@
+//! `bascule`, the agent: mirrors folders to or from an rsync daemon.

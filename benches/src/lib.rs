@@ -1,0 +1,1 @@
+//! Benchmarks of Bascule against the real rsync.

@@ -1,0 +1,1 @@
+//! `basculed`, the daemon: serves rsync modules.

@@ -1,0 +1,3 @@
+//! The daemon program.
+
+fn main() {}

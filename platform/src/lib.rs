@@ -1,0 +1,1 @@
+//! Operating system services; nothing here speaks rsync.

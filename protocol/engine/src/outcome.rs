@@ -1,0 +1,165 @@
+//! How a run ended: problems, counters, rsync's exit codes.
+
+use std::fmt;
+
+/// Rsync's exit codes (§16).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Everything was done.
+    Success = 0,
+    /// The command line is wrong.
+    Syntax = 1,
+    /// The peer speaks something else.
+    Protocol = 2,
+    /// The files named cannot be used.
+    FileSelection = 3,
+    /// The peer or this build cannot do what was asked.
+    Unsupported = 4,
+    /// The daemon refused before the transfer.
+    ClientStart = 5,
+    /// The connection could not be made or broke.
+    Socket = 10,
+    /// A file could not be read or written, and the run could not go on.
+    FileIo = 11,
+    /// The stream broke off or made no sense.
+    Stream = 12,
+    /// A message of the peer made no sense.
+    Message = 13,
+    /// The run was interrupted.
+    Interrupted = 20,
+    /// Out of memory, or a limit on it was reached.
+    Memory = 22,
+    /// Some files were not transferred.
+    Partial = 23,
+    /// Some files vanished from the source before they were read.
+    Vanished = 24,
+    /// The limit on deletions stopped some of them.
+    DeleteLimit = 25,
+    /// Nothing moved for too long.
+    Timeout = 30,
+    /// The daemon did not answer in time.
+    ConnectTimeout = 35,
+}
+
+impl ExitCode {
+    /// The number for the operating system.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// Reads a number sent by a peer; unknown ones become [`ExitCode::Stream`].
+    pub fn from_peer(code: i32) -> Self {
+        const ALL: [ExitCode; 17] = [
+            ExitCode::Success,
+            ExitCode::Syntax,
+            ExitCode::Protocol,
+            ExitCode::FileSelection,
+            ExitCode::Unsupported,
+            ExitCode::ClientStart,
+            ExitCode::Socket,
+            ExitCode::FileIo,
+            ExitCode::Stream,
+            ExitCode::Message,
+            ExitCode::Interrupted,
+            ExitCode::Memory,
+            ExitCode::Partial,
+            ExitCode::Vanished,
+            ExitCode::DeleteLimit,
+            ExitCode::Timeout,
+            ExitCode::ConnectTimeout,
+        ];
+        ALL.into_iter()
+            .find(|known| i32::from(known.code()) == code)
+            .unwrap_or(Self::Stream)
+    }
+}
+
+/// How bad a problem is for the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// Worth telling; the exit code stays.
+    Warning,
+    /// A source file vanished (24).
+    Vanished,
+    /// A file was not transferred (23).
+    Partial,
+    /// The limit on deletions was reached (25).
+    DeleteLimit,
+}
+
+/// Trouble with one path that did not stop the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What it means for the exit code.
+    pub severity: Severity,
+    /// The path, relative to the transfer root; empty when it concerns none.
+    pub path: Vec<u8>,
+    /// What happened and what to do, as one English sentence without the path.
+    pub text: String,
+    /// Whether the peer reported it.
+    pub remote: bool,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            f.write_str(&self.text)
+        } else {
+            write!(f, "{}: {}", self.path.escape_ascii(), self.text)
+        }
+    }
+}
+
+/// Counters of a run. Sizes are bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Entries in the list.
+    pub listed: u64,
+    /// Regular files in the list.
+    pub listed_files: u64,
+    /// Bytes of the regular files in the list.
+    pub listed_bytes: u64,
+    /// Entries that did not exist on the target.
+    pub created: u64,
+    /// Regular files whose data travelled.
+    pub transferred: u64,
+    /// Bytes of the files whose data travelled.
+    pub transferred_bytes: u64,
+    /// Bytes sent as literal data.
+    pub literal_bytes: u64,
+    /// Bytes taken from the basis.
+    pub matched_bytes: u64,
+    /// Names removed from the target.
+    pub deleted: u64,
+    /// Bytes read from the connection.
+    pub wire_read: u64,
+    /// Bytes written to the connection.
+    pub wire_written: u64,
+}
+
+/// How one side's part of a run ended.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Counters of this side.
+    pub counters: Counters,
+    /// I/O error bits of both sides (1 general, 2 vanished, 4 delete limit).
+    pub io_error: u32,
+    /// Whether any problem of severity [`Severity::Partial`] was seen, here or there.
+    pub partial: bool,
+}
+
+impl Report {
+    /// The exit code: 23 over 24 over 25 (§16).
+    pub fn exit_code(&self) -> ExitCode {
+        if self.partial || self.io_error & 1 != 0 {
+            ExitCode::Partial
+        } else if self.io_error & 2 != 0 {
+            ExitCode::Vanished
+        } else if self.io_error & 4 != 0 {
+            ExitCode::DeleteLimit
+        } else {
+            ExitCode::Success
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The walker: lists the source one directory at a time.

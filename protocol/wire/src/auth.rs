@@ -1,0 +1,1 @@
+//! Challenge and response of the daemon's authentication (§2.6).

@@ -1,0 +1,1 @@
+//! Filter rules as they travel (§7); matching is the engine's.

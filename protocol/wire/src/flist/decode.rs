@@ -1,0 +1,1 @@
+//! Decodes the entries of a file list (§9.2).

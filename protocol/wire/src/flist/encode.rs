@@ -1,0 +1,1 @@
+//! Encodes the entries of a file list (§9.2).

@@ -1,0 +1,1 @@
+//! The lists of user and group names (§9.6).

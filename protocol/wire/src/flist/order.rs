@@ -1,0 +1,1 @@
+//! The order in which both ends index a list (§9.5).

@@ -1,0 +1,1 @@
+//! Sorted segments of the list and the directory table (§9.5, §10).

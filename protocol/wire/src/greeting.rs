@@ -1,0 +1,1 @@
+//! The lines of the opening: greeting, module, listing, refusals (§2).

@@ -1,0 +1,1 @@
+//! The in-band messages of the multiplexed stream (§4).

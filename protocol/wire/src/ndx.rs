@@ -1,0 +1,1 @@
+//! File indexes and the markers that share their code (§1).

@@ -1,0 +1,151 @@
+//! What a run was asked to do, in rsync's own terms. One structure serves the agent's command
+//! line, the argument list sent to a server and the argument list read by one.
+
+use crate::names::{ChecksumName, CompressName};
+
+/// When the receiving side removes what the sender does not have (§15.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeleteTiming {
+    /// One pass before the transfer.
+    Before,
+    /// Each directory when its turn comes: what plain `--delete` means since protocol 30.
+    #[default]
+    During,
+    /// Found during, removed at the end.
+    Delay,
+    /// One pass at the end.
+    After,
+}
+
+/// A checksum choice: one name for transfers, one for the `-c` list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChecksumChoice {
+    /// For blocks and whole files.
+    pub transfer: ChecksumName,
+    /// For the file list under `-c`.
+    pub list: ChecksumName,
+}
+
+/// All options of a run. The default is rsync's: everything off.
+///
+/// Names are rsync's long names with underscores; a field documents only what the name does not
+/// say. Sizes are bytes, times are seconds. Options that this build does not carry out are never
+/// stored here: they are refused by name when parsed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the fields are rsync's option names")]
+pub struct Options {
+    // What to walk.
+    pub recurse: bool,
+    /// `-d`: directories without their contents.
+    pub dirs: bool,
+    pub relative: bool,
+    pub no_implied_dirs: bool,
+    pub one_file_system: u8,
+    pub copy_links: bool,
+    pub copy_unsafe_links: bool,
+    pub safe_links: bool,
+    pub copy_dirlinks: bool,
+    pub prune_empty_dirs: bool,
+    pub list_only: bool,
+    /// `Some(_)` when names come from a list; the value is the server-side name or `-`.
+    pub files_from: Option<Vec<u8>>,
+    pub from0: bool,
+    pub cvs_exclude: bool,
+
+    // What to keep.
+    pub links: bool,
+    /// `-H` count.
+    pub hard_links: u8,
+    pub owner: bool,
+    pub group: bool,
+    pub devices: bool,
+    pub specials: bool,
+    pub times: bool,
+    pub omit_dir_times: bool,
+    pub omit_link_times: bool,
+    pub perms: bool,
+    pub executability: bool,
+    pub numeric_ids: bool,
+    pub keep_dirlinks: bool,
+    /// `--chmod`, one entry per use.
+    pub chmod: Vec<String>,
+
+    // What to transfer.
+    pub checksum: bool,
+    pub ignore_times: bool,
+    pub size_only: bool,
+    pub update: bool,
+    pub existing: bool,
+    pub ignore_existing: bool,
+    /// Seconds by which times may differ and still be equal; -1 also compares nanoseconds.
+    pub modify_window: i32,
+    pub max_size: Option<u64>,
+    pub min_size: Option<u64>,
+
+    // How to transfer.
+    /// `-W`, `--no-W`, or neither.
+    pub whole_file: Option<bool>,
+    pub block_size: Option<u32>,
+    pub checksum_choice: Option<ChecksumChoice>,
+    pub checksum_seed: Option<i32>,
+    pub compress: bool,
+    /// `--compress-choice` and its old spellings; suppresses the negotiation.
+    pub compress_choice: Option<CompressName>,
+    pub compress_level: Option<i32>,
+    pub sparse: bool,
+    pub inplace: bool,
+    pub partial: bool,
+    pub partial_dir: Option<Vec<u8>>,
+    pub delay_updates: bool,
+    pub temp_dir: Option<Vec<u8>>,
+    pub preallocate: bool,
+    pub fsync: bool,
+    pub mkpath: bool,
+    pub no_inc_recursive: bool,
+
+    // What to delete.
+    /// `Some` when deletion is on.
+    pub delete: Option<DeleteTiming>,
+    pub delete_excluded: bool,
+    /// Most deletions of the run; `Some(0)` deletes nothing.
+    pub max_delete: Option<u64>,
+    pub ignore_errors: bool,
+    pub force: bool,
+
+    // How to behave.
+    pub dry_run: bool,
+    pub verbose: u8,
+    pub quiet: bool,
+    /// Itemize count: 1 for `-i`, 2 for `-ii`.
+    pub itemize: u8,
+    pub stats: bool,
+    /// Seconds without a byte before the run ends with code 30; 0 means none.
+    pub timeout: u32,
+    /// KiB per second; 0 means no limit.
+    pub bwlimit: u64,
+    pub secluded_args: bool,
+    /// The highest protocol number to offer; `None` is the newest.
+    pub protocol: Option<u8>,
+}
+
+impl Options {
+    /// Rsync's `-a`: recursion and everything that a user sees of a file.
+    pub fn archive() -> Self {
+        Self {
+            recurse: true,
+            links: true,
+            owner: true,
+            group: true,
+            devices: true,
+            specials: true,
+            times: true,
+            perms: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether anything may be deleted for not being in the list.
+    pub fn deletes(&self) -> bool {
+        self.delete.is_some()
+    }
+}

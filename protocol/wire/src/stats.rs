@@ -1,0 +1,1 @@
+//! The closing statistics (§14) and the deletion statistics (§11).

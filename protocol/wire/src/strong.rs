@@ -1,0 +1,1 @@
+//! Strong checksums and where each puts the seed (§6).

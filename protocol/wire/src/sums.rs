@@ -1,0 +1,1 @@
+//! Block sums: the head, the block-size rule, the list (§6).

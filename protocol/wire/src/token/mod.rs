@@ -1,0 +1,1 @@
+//! Tokens: literal data and block matches, plain or compressed (§13).

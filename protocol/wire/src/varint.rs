@@ -1,0 +1,1 @@
+//! Integers and strings of the wire (§1).

@@ -1,0 +1,1 @@
+//! Whole-system tests: Bascule against the real rsync.
