@@ -4,6 +4,7 @@
 //! component unless it says so, and none leaves the root.
 
 use std::io;
+use std::sync::Arc;
 
 use bascule_wire::flist::{Device, Kind};
 
@@ -212,12 +213,25 @@ pub trait Target: Source {
     /// What the file system says; `Unsupported` where there is no such thing.
     fn make_node(&self, path: &RelPath, kind: Kind, mode: u32, device: Device) -> io::Result<()>;
 
-    /// Opens a new file `.NAME.XXXXXX` beside `path` (or in `temp_dir`) to be renamed over `path`.
-    /// Its permissions are 0600 until attributes are applied.
+    /// Opens a new file `.NAME.XXXXXX` beside `path` (or in this tree's temp dir) to be renamed
+    /// over `path`. Its permissions are 0600 until attributes are applied.
     ///
     /// # Errors
     /// What the file system says.
-    fn stage(&self, path: &RelPath, temp_dir: Option<&RelPath>) -> io::Result<Box<dyn Stage>>;
+    fn stage(&self, path: &RelPath) -> io::Result<Box<dyn Stage>>;
+
+    /// The tree below a directory of this one, as a target of its own that cannot leave it. Keeps
+    /// the temp dir.
+    ///
+    /// # Errors
+    /// What the file system says; `NotADirectory` when `path` is something else.
+    fn subtree(&self, path: &RelPath) -> io::Result<Arc<dyn Target>>;
+
+    /// This tree, staging its files in `dir` (a directory of this tree) from now on.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn with_temp_dir(&self, dir: &RelPath) -> io::Result<Arc<dyn Target>>;
 
     /// Opens `path` itself for an update in place, creating it when missing. Committing changes
     /// nothing more; dropping leaves the file as it is.
