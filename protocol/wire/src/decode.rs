@@ -124,3 +124,40 @@ pub fn decode_with<T>(
         Err(Stop::Bad(error)) => Err(error),
     }
 }
+
+/// What the tests of every decoder share.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Decodes everything in `bytes`, handed over in chunks of `step` bytes. Returns the items
+    /// and the bytes that were left over.
+    pub(crate) fn decode_in_steps<D: Decode>(
+        decoder: &mut D,
+        bytes: &[u8],
+        step: usize,
+    ) -> Result<(Vec<D::Item>, Vec<u8>), WireError> {
+        let mut buf = BytesMut::new();
+        let mut items = Vec::new();
+        for chunk in bytes.chunks(step.max(1)) {
+            buf.extend_from_slice(chunk);
+            while let Some(item) = decoder.decode(&mut buf)? {
+                items.push(item);
+            }
+        }
+        Ok((items, buf.to_vec()))
+    }
+
+    /// Checks that `bytes` decode alike in one piece and one byte at a time; returns the items.
+    /// Bytes after the last item must be left alone.
+    pub(crate) fn decode_both_ways<D>(make: impl Fn() -> D, bytes: &[u8]) -> Vec<D::Item>
+    where
+        D: Decode,
+        D::Item: PartialEq + std::fmt::Debug,
+    {
+        let whole = decode_in_steps(&mut make(), bytes, usize::MAX).expect("valid in one piece");
+        let single = decode_in_steps(&mut make(), bytes, 1).expect("valid byte by byte");
+        assert_eq!(whole, single, "the split changed the result");
+        whole.0
+    }
+}
