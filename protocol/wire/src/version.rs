@@ -28,6 +28,20 @@ impl Version {
         }
     }
 
+    /// Lets only a number through that this build completes a transfer with.
+    ///
+    /// # Errors
+    /// [`WireError::Incompatible`] below [`Version::OLDEST_SUPPORTED`].
+    pub fn require_supported(self) -> Result<Self, WireError> {
+        if self >= Self::OLDEST_SUPPORTED {
+            return Ok(self);
+        }
+        Err(WireError::Incompatible(format!(
+            "the peer speaks protocol {self}; transfers need {} (rsync 3.0.0) or newer",
+            Self::OLDEST_SUPPORTED
+        )))
+    }
+
     /// The bare number, for texts and for the greeting.
     pub fn number(self) -> u8 {
         self.0
