@@ -59,11 +59,7 @@ pub struct IndexCode {
 impl IndexCode {
     /// A fresh direction.
     pub fn new(version: Version) -> Self {
-        Self {
-            version,
-            positive: -1,
-            negative: 1,
-        }
+        Self { version, positive: -1, negative: 1 }
     }
 
     /// Appends an index.
@@ -115,11 +111,7 @@ impl IndexCode {
         if negative {
             lead = cursor.byte()?;
         }
-        let previous = if negative {
-            &mut self.negative
-        } else {
-            &mut self.positive
-        };
+        let previous = if negative { &mut self.negative } else { &mut self.positive };
         let magnitude = if lead == 0xfe {
             let [high, low] = cursor.array()?;
             if high & 0x80 != 0 {
@@ -168,10 +160,7 @@ mod tests {
         let markers = [Index::ListEof, Index::Segment(1), Index::ListEof];
         assert_eq!(encoded(&markers[..1]), [0xff, 1]);
         assert_eq!(encoded(&markers[1..2]), [0xff, 0x65]);
-        assert_eq!(
-            encoded(&markers[1..]),
-            [0xff, 0x65, 0xff, 0xfe, 0x80, 2, 0, 0]
-        );
+        assert_eq!(encoded(&markers[1..]), [0xff, 0x65, 0xff, 0xfe, 0x80, 2, 0, 0]);
         assert_eq!(encoded(&[Index::File(4), Index::File(4)]), [5, 0xfe, 0, 0]);
     }
 

@@ -137,10 +137,7 @@ pub struct RecordEncoder {
 impl RecordEncoder {
     /// A fresh direction.
     pub fn new(version: Version) -> Self {
-        Self {
-            version,
-            code: IndexCode::new(version),
-        }
+        Self { version, code: IndexCode::new(version) }
     }
 
     /// Appends a record.
@@ -158,12 +155,7 @@ impl RecordEncoder {
     }
 
     fn put_head(&mut self, head: &RecordHead, out: &mut BytesMut) {
-        let RecordHead {
-            index,
-            flags,
-            basis,
-            xname,
-        } = head;
+        let RecordHead { index, flags, basis, xname } = head;
         self.code.put(Index::File(*index), out);
         if !self.version.has_iflags() {
             return;
@@ -192,10 +184,7 @@ pub struct RecordDecoder {
 impl RecordDecoder {
     /// A fresh direction.
     pub fn new(version: Version) -> Self {
-        Self {
-            version,
-            code: IndexCode::new(version),
-        }
+        Self { version, code: IndexCode::new(version) }
     }
 
     fn read(&self, cursor: &mut Cursor<'_>) -> Result<(Record, IndexCode), Stop> {
@@ -211,12 +200,7 @@ impl RecordDecoder {
     }
 
     fn read_head(&self, index: u32, cursor: &mut Cursor<'_>) -> Result<RecordHead, Stop> {
-        let mut head = RecordHead {
-            index,
-            flags: ItemFlags::TRANSFER,
-            basis: None,
-            xname: None,
-        };
+        let mut head = RecordHead { index, flags: ItemFlags::TRANSFER, basis: None, xname: None };
         if !self.version.has_iflags() {
             return Ok(head);
         }
@@ -264,18 +248,12 @@ mod tests {
                     basis: flags
                         .contains(ItemFlags::BASIS_TYPE_FOLLOWS)
                         .then_some(BasisType(basis)),
-                    xname: flags
-                        .contains(ItemFlags::XNAME_FOLLOWS)
-                        .then(|| name.into_bytes()),
+                    xname: flags.contains(ItemFlags::XNAME_FOLLOWS).then(|| name.into_bytes()),
                 })
             },
         );
         let stats = (0..=MAX, 0..=MAX).prop_map(|(files, dirs)| {
-            Record::DelStats(DeleteStats {
-                files,
-                dirs,
-                ..DeleteStats::default()
-            })
+            Record::DelStats(DeleteStats { files, dirs, ..DeleteStats::default() })
         });
         prop_oneof![
             Just(Record::Done),

@@ -18,11 +18,7 @@ impl Rolling {
     /// The window over all of `data`, which is at most a block long.
     pub fn new(data: &[u8]) -> Self {
         let (s1, s2) = sums(data);
-        Self {
-            s1,
-            s2,
-            len: u32::try_from(data.len()).unwrap_or(u32::MAX),
-        }
+        Self { s1, s2, len: u32::try_from(data.len()).unwrap_or(u32::MAX) }
     }
 
     /// The checksum of the window.
@@ -34,10 +30,7 @@ impl Rolling {
     pub fn roll(&mut self, old: u8, new: u8) {
         let old = signed(old);
         self.s1 = self.s1.wrapping_sub(old).wrapping_add(signed(new));
-        self.s2 = self
-            .s2
-            .wrapping_sub(self.len.wrapping_mul(old))
-            .wrapping_add(self.s1);
+        self.s2 = self.s2.wrapping_sub(self.len.wrapping_mul(old)).wrapping_add(self.s1);
     }
 
     /// Shortens the window at the front by the byte `old`.
@@ -71,9 +64,7 @@ fn sums(data: &[u8]) -> (u32, u32) {
             plain += value;
             weighted += weight * value;
         }
-        s2 = s2
-            .wrapping_add(s1.wrapping_mul(32))
-            .wrapping_add(weighted.cast_unsigned());
+        s2 = s2.wrapping_add(s1.wrapping_mul(32)).wrapping_add(weighted.cast_unsigned());
         s1 = s1.wrapping_add(plain.cast_unsigned());
     }
     for byte in chunks.remainder() {

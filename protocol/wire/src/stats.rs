@@ -74,27 +74,15 @@ pub struct DeleteStats {
 impl DeleteStats {
     /// Names of all kinds together.
     pub fn total(&self) -> u64 {
-        [
-            self.files,
-            self.dirs,
-            self.symlinks,
-            self.devices,
-            self.specials,
-        ]
-        .map(u64::from)
-        .iter()
-        .sum()
+        [self.files, self.dirs, self.symlinks, self.devices, self.specials]
+            .map(u64::from)
+            .iter()
+            .sum()
     }
 
     /// Appends the five counts.
     pub fn put(&self, out: &mut BytesMut) {
-        for count in [
-            self.files,
-            self.dirs,
-            self.symlinks,
-            self.devices,
-            self.specials,
-        ] {
+        for count in [self.files, self.dirs, self.symlinks, self.devices, self.specials] {
             out.put_varint(count.min(MAX_DELETE_STAT).cast_signed());
         }
     }
@@ -106,15 +94,9 @@ impl DeleteStats {
     pub fn read(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
         let mut next = || {
             let count = cursor.varint()?;
-            u32::try_from(count)
-                .ok()
-                .filter(|count| *count <= MAX_DELETE_STAT)
-                .ok_or_else(|| {
-                    Stop::Bad(WireError::malformed(
-                        "deletion statistics",
-                        format!("{count}"),
-                    ))
-                })
+            u32::try_from(count).ok().filter(|count| *count <= MAX_DELETE_STAT).ok_or_else(|| {
+                Stop::Bad(WireError::malformed("deletion statistics", format!("{count}")))
+            })
         };
         Ok(Self {
             files: next()?,

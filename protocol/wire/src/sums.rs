@@ -28,12 +28,7 @@ pub struct SumHead {
 
 impl SumHead {
     /// No basis: everything is asked for.
-    pub const EMPTY: Self = Self {
-        count: 0,
-        block_len: 0,
-        strong_len: 0,
-        remainder: 0,
-    };
+    pub const EMPTY: Self = Self { count: 0, block_len: 0, strong_len: 0, remainder: 0 };
 
     /// Cuts a basis of `len` bytes. `block_size` is the user's choice, `redo` asks for full strong
     /// sums, `digest_len` is the digest's length in bytes.
@@ -44,32 +39,18 @@ impl SumHead {
         digest_len: usize,
         version: Version,
     ) -> Self {
-        let longest = if version.has_varints() {
-            MAX_BLOCK
-        } else {
-            MAX_BLOCK_OLD
-        };
+        let longest = if version.has_varints() { MAX_BLOCK } else { MAX_BLOCK_OLD };
         let block_len = match block_size {
             Some(size) if size > 0 => size.min(longest),
             _ => block_len_for(len, longest),
         };
-        let full = u32::try_from(digest_len)
-            .unwrap_or(LONGEST_STRONG)
-            .min(LONGEST_STRONG);
-        let strong_len = if redo {
-            full
-        } else {
-            strong_len_for(len, block_len).min(full).max(2.min(full))
-        };
+        let full = u32::try_from(digest_len).unwrap_or(LONGEST_STRONG).min(LONGEST_STRONG);
+        let strong_len =
+            if redo { full } else { strong_len_for(len, block_len).min(full).max(2.min(full)) };
         let remainder = u32::try_from(len % u64::from(block_len)).unwrap_or(0);
         let count = len.div_ceil(u64::from(block_len));
         match u32::try_from(count) {
-            Ok(count) if count <= MAX_BLOCKS => Self {
-                count,
-                block_len,
-                strong_len,
-                remainder,
-            },
+            Ok(count) if count <= MAX_BLOCKS => Self { count, block_len, strong_len, remainder },
             _ => Self::EMPTY,
         }
     }
@@ -78,11 +59,7 @@ impl SumHead {
     pub fn block(&self, number: u32) -> (u64, u32) {
         let offset = u64::from(number) * u64::from(self.block_len);
         let is_last = number + 1 == self.count;
-        let len = if is_last && self.remainder != 0 {
-            self.remainder
-        } else {
-            self.block_len
-        };
+        let len = if is_last && self.remainder != 0 { self.remainder } else { self.block_len };
         (offset, len)
     }
 
@@ -120,27 +97,16 @@ impl SumHead {
                 .filter(|value| *value <= max)
                 .ok_or_else(|| Stop::Bad(WireError::malformed(what, format!("{value}"))))
         };
-        let longest = if version.has_varints() {
-            MAX_BLOCK
-        } else {
-            MAX_BLOCK_OLD
-        };
+        let longest = if version.has_varints() { MAX_BLOCK } else { MAX_BLOCK_OLD };
         let count = next("block count", MAX_BLOCKS)?;
         let block_len = next("block length", longest)?;
-        let strong_len = next(
-            "strong sum length",
-            u32::try_from(digest_len).unwrap_or(LONGEST_STRONG),
-        )?;
+        let strong_len =
+            next("strong sum length", u32::try_from(digest_len).unwrap_or(LONGEST_STRONG))?;
         let remainder = next("last block's length", block_len)?;
         if count > 0 && block_len == 0 {
             return Err(WireError::malformed("block length", "0 for a basis with blocks").into());
         }
-        Ok(Self {
-            count,
-            block_len,
-            strong_len,
-            remainder,
-        })
+        Ok(Self { count, block_len, strong_len, remainder })
     }
 }
 
@@ -214,12 +180,7 @@ pub struct BlockSumsDecoder {
 impl BlockSumsDecoder {
     /// Waits for the sums that `head` announced.
     pub fn new(head: SumHead) -> Self {
-        Self {
-            sums: BlockSums {
-                head,
-                ..BlockSums::default()
-            },
-        }
+        Self { sums: BlockSums { head, ..BlockSums::default() } }
     }
 }
 
@@ -267,20 +228,12 @@ mod tests {
         assert_eq!(cut.basis_len(), 20_000);
         let redo = SumHead::for_basis(20_000, None, true, 16, Version::NEWEST);
         assert_eq!(redo.strong_len, 16);
-        assert_eq!(
-            SumHead::for_basis(20_000, None, true, 8, Version::NEWEST).strong_len,
-            8
-        );
+        assert_eq!(SumHead::for_basis(20_000, None, true, 8, Version::NEWEST).strong_len, 8);
     }
 
     #[test]
     fn refuses_impossible_heads() {
-        for ints in [
-            [-1, 700, 2, 0],
-            [1, 0, 2, 0],
-            [1, 700, 17, 0],
-            [1, 700, 2, 701],
-        ] {
+        for ints in [[-1, 700, 2, 0], [1, 0, 2, 0], [1, 700, 17, 0], [1, 700, 2, 701]] {
             let mut out = BytesMut::new();
             for value in ints {
                 out.put_int(value);
@@ -292,12 +245,7 @@ mod tests {
 
     #[test]
     fn collects_sums_in_any_pieces() {
-        let head = SumHead {
-            count: 3,
-            block_len: 700,
-            strong_len: 2,
-            remainder: 5,
-        };
+        let head = SumHead { count: 3, block_len: 700, strong_len: 2, remainder: 5 };
         let bytes: Vec<u8> = (0..18).collect();
         for step in 1..=bytes.len() {
             let mut decoder = BlockSumsDecoder::new(head);
@@ -305,10 +253,7 @@ mod tests {
             let mut done = None;
             for chunk in bytes.chunks(step) {
                 buf.extend_from_slice(chunk);
-                done = decoder
-                    .decode(&mut buf)
-                    .expect("nothing can be wrong")
-                    .or(done);
+                done = decoder.decode(&mut buf).expect("nothing can be wrong").or(done);
             }
             let sums = done.expect("all sums are there");
             assert_eq!(sums.rolling(), &[0x0302_0100, 0x0908_0706, 0x0f0e_0d0c]);

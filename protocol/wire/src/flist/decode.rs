@@ -93,13 +93,10 @@ impl EntryDecoder {
             None
         } else if !layout.hard_links {
             return Err(
-                WireError::misbehaved("a hard link was listed without being asked for").into(),
+                WireError::misbehaved("a hard link was listed without being asked for").into()
             );
         } else if bits & flags::HLINK_FIRST != 0 {
-            Some(HardLink {
-                group: index,
-                first: true,
-            })
+            Some(HardLink { group: index, first: true })
         } else {
             let group = cursor.varint()?.cast_unsigned();
             if group >= index {
@@ -108,10 +105,7 @@ impl EntryDecoder {
                 ))
                 .into());
             }
-            Some(HardLink {
-                group,
-                first: false,
-            })
+            Some(HardLink { group, first: false })
         };
         let (dir, base) = split(&state.name, state.dir.as_ref());
         state.dir = Some(Arc::clone(&dir));
@@ -123,11 +117,7 @@ impl EntryDecoder {
                     link.group
                 ))
             })?;
-            let mut entry = Entry {
-                dir,
-                base,
-                ..first.clone()
-            };
+            let mut entry = Entry { dir, base, ..first.clone() };
             entry.extra.get_or_insert_default().hard_link = Some(link);
             state.mode = entry.mode;
             state.mtime = entry.mtime;
@@ -161,11 +151,7 @@ impl EntryDecoder {
     }
 
     fn read_name(&self, cursor: &mut Cursor<'_>, bits: u32, state: &mut State) -> Result<(), Stop> {
-        let shared = if bits & flags::SAME_NAME != 0 {
-            usize::from(cursor.byte()?)
-        } else {
-            0
-        };
+        let shared = if bits & flags::SAME_NAME != 0 { usize::from(cursor.byte()?) } else { 0 };
         let rest = if bits & flags::LONG_NAME != 0 {
             length(cursor.varint30(self.layout.version)?, MAX_NAME, "name")?
         } else {
@@ -201,12 +187,9 @@ impl EntryDecoder {
         }
         let nanos = if bits & flags::MOD_NSEC != 0 {
             let nanos = cursor.varint()?;
-            u32::try_from(nanos)
-                .ok()
-                .filter(|nanos| *nanos <= 999_999_999)
-                .ok_or_else(|| {
-                    WireError::malformed("modification time", format!("{nanos} nanoseconds"))
-                })?
+            u32::try_from(nanos).ok().filter(|nanos| *nanos <= 999_999_999).ok_or_else(|| {
+                WireError::malformed("modification time", format!("{nanos} nanoseconds"))
+            })?
         } else {
             0
         };
@@ -220,10 +203,7 @@ impl EntryDecoder {
         if base.as_ref() == b"." && dir.is_empty() && kind != Kind::Directory {
             return Err(WireError::misbehaved("the root of the list is no directory").into());
         }
-        let mut extra = Extra {
-            hard_link,
-            ..Extra::default()
-        };
+        let mut extra = Extra { hard_link, ..Extra::default() };
         if layout.owner && bits & flags::SAME_UID == 0 {
             state.uid = cursor.varint30(layout.version)?.cast_unsigned();
             if bits & flags::USER_NAME_FOLLOWS != 0 {
@@ -244,10 +224,7 @@ impl EntryDecoder {
             }
             let minor = cursor.varint()?.cast_unsigned();
             if kind.is_device() {
-                extra.device = Some(Device {
-                    major: state.major,
-                    minor,
-                });
+                extra.device = Some(Device { major: state.major, minor });
             }
         }
         if kind == Kind::Symlink && layout.links {

@@ -54,11 +54,7 @@ impl Layout {
             specials: options.specials,
             links: options.links,
             hard_links: options.hard_links > 0,
-            checksum_len: if options.checksum {
-                negotiated.list_checksum.digest_len()
-            } else {
-                0
-            },
+            checksum_len: if options.checksum { negotiated.list_checksum.digest_len() } else { 0 },
         }
     }
 
@@ -106,10 +102,7 @@ impl EntryEncoder {
         let layout = self.layout;
         let name = entry.path();
         if name.is_empty() || name.len() > MAX_NAME {
-            return Err(WireError::malformed(
-                "name",
-                format!("{} bytes long", name.len()),
-            ));
+            return Err(WireError::malformed("name", format!("{} bytes long", name.len())));
         }
         if entry.link().is_some_and(|link| link.len() > MAX_LINK) {
             return Err(WireError::malformed("symlink", "its target is too long"));
@@ -133,10 +126,7 @@ impl EntryEncoder {
             entry
                 .device()
                 .filter(|_| kind.is_device())
-                .unwrap_or(Device {
-                    major: self.major,
-                    minor: 0,
-                })
+                .unwrap_or(Device { major: self.major, minor: 0 })
         });
         if let Some(device) = device
             && device.major == self.major
@@ -299,11 +289,7 @@ impl EntryEncoder {
 }
 
 fn name_of(entry: &Entry, pick: impl Fn(&super::entry::Extra) -> Option<&[u8]>) -> Option<&[u8]> {
-    entry
-        .extra
-        .as_deref()
-        .and_then(pick)
-        .filter(|name| !name.is_empty() && name.len() <= 255)
+    entry.extra.as_deref().and_then(pick).filter(|name| !name.is_empty() && name.len() <= 255)
 }
 
 fn put_name(name: Option<&[u8]>, out: &mut BytesMut) {

@@ -25,18 +25,12 @@ pub struct IdList {
 impl IdList {
     /// The name of a user. Id 0 is everywhere the same.
     pub fn user(&self, uid: u32) -> Option<&[u8]> {
-        self.users
-            .get(&uid)
-            .filter(|_| uid != 0)
-            .map(|name| &**name)
+        self.users.get(&uid).filter(|_| uid != 0).map(|name| &**name)
     }
 
     /// The name of a group. Id 0 is everywhere the same.
     pub fn group(&self, gid: u32) -> Option<&[u8]> {
-        self.groups
-            .get(&gid)
-            .filter(|_| gid != 0)
-            .map(|name| &**name)
+        self.groups.get(&gid).filter(|_| gid != 0).map(|name| &**name)
     }
 
     /// Adds a user's name.
@@ -125,9 +119,7 @@ pub struct IdListDecoder {
 impl IdListDecoder {
     /// Prepares a decoder for a connection.
     pub fn new(negotiated: &Negotiated, options: &Options) -> Self {
-        Self {
-            layout: IdLayout::new(negotiated, options),
-        }
+        Self { layout: IdLayout::new(negotiated, options) }
     }
 
     fn read_one(&self, cursor: &mut Cursor<'_>) -> Result<BTreeMap<u32, Box<[u8]>>, Stop> {
@@ -156,16 +148,8 @@ impl Decode for IdListDecoder {
 
     fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<IdList>, WireError> {
         decode_with(buf, |cursor| {
-            let users = if self.layout.users {
-                self.read_one(cursor)?
-            } else {
-                BTreeMap::new()
-            };
-            let groups = if self.layout.groups {
-                self.read_one(cursor)?
-            } else {
-                BTreeMap::new()
-            };
+            let users = if self.layout.users { self.read_one(cursor)? } else { BTreeMap::new() };
+            let groups = if self.layout.groups { self.read_one(cursor)? } else { BTreeMap::new() };
             Ok(IdList { users, groups })
         })
     }

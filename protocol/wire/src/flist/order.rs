@@ -27,11 +27,7 @@ pub struct Name<'a> {
 impl<'a> Name<'a> {
     /// The name of an entry.
     pub fn of(entry: &'a Entry) -> Self {
-        Self {
-            dir: &entry.dir,
-            base: &entry.base,
-            is_dir: entry.is_dir(),
-        }
+        Self { dir: &entry.dir, base: &entry.base, is_dir: entry.is_dir() }
     }
 
     fn is_root(self) -> bool {
@@ -95,9 +91,7 @@ fn compare_components(a: Component<'_>, b: Component<'_>) -> Ordering {
                 let rest = |name: &[u8]| name.get(shared).copied().unwrap_or(b'/');
                 // Equal lengths end in the same slash; otherwise the shorter one's slash meets
                 // the longer one's next byte.
-                rest(a.name)
-                    .cmp(&rest(b.name))
-                    .then(a.name.len().cmp(&b.name.len()))
+                rest(a.name).cmp(&rest(b.name)).then(a.name.len().cmp(&b.name.len()))
             })
         }
     }
@@ -113,11 +107,7 @@ mod tests {
         let is_dir = text.ends_with('/');
         let text = text.trim_end_matches('/');
         let (dir, base) = text.rsplit_once('/').unwrap_or(("", text));
-        Name {
-            dir: dir.as_bytes(),
-            base: base.as_bytes(),
-            is_dir,
-        }
+        Name { dir: dir.as_bytes(), base: base.as_bytes(), is_dir }
     }
 
     #[test]
@@ -147,28 +137,15 @@ mod tests {
 
     fn any_name() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, bool)> {
         let part = proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'-'), Just(b'0')], 1..3);
-        (
-            proptest::collection::vec(part.clone(), 0..3),
-            part,
-            any::<bool>(),
-        )
+        (proptest::collection::vec(part.clone(), 0..3), part, any::<bool>())
             .prop_map(|(dir, base, is_dir)| (dir.join(&b'/'), base, is_dir))
     }
 
     /// The rule of §9.5 written as sort keys, the slow way.
     fn key((dir, base, is_dir): &(Vec<u8>, Vec<u8>, bool)) -> Vec<(bool, Vec<u8>)> {
-        let dirs = dir
-            .split(|byte| *byte == b'/')
-            .filter(|part| !part.is_empty());
+        let dirs = dir.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
         let mut key: Vec<_> = dirs.map(|part| (true, [part, b"/"].concat())).collect();
-        key.push((
-            *is_dir,
-            if *is_dir {
-                [&base[..], b"/"].concat()
-            } else {
-                base.clone()
-            },
-        ));
+        key.push((*is_dir, if *is_dir { [&base[..], b"/"].concat() } else { base.clone() }));
         key
     }
 

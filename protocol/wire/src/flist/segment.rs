@@ -41,19 +41,12 @@ impl Segment {
         if !entries.is_sorted_by(|a, b| compare(a, b, version) != Ordering::Greater) {
             entries.sort_by(|a, b| compare(a, b, version));
         }
-        Self {
-            start,
-            parent,
-            entries,
-            holes: Vec::new(),
-            version,
-        }
+        Self { start, parent, entries, holes: Vec::new(), version }
     }
 
     /// One past the last index.
     pub fn end(&self) -> u32 {
-        self.start
-            .saturating_add(u32::try_from(self.entries.len()).unwrap_or(u32::MAX))
+        self.start.saturating_add(u32::try_from(self.entries.len()).unwrap_or(u32::MAX))
     }
 
     /// The active entry with that index.
@@ -190,11 +183,7 @@ impl Lists {
 
     /// Entries in all live segments but the oldest.
     pub fn entries_after_oldest(&self) -> usize {
-        self.live
-            .iter()
-            .skip(1)
-            .map(|segment| segment.entries.len())
-            .sum()
+        self.live.iter().skip(1).map(|segment| segment.entries.len()).sum()
     }
 
     /// The live segment that covers an index, and the position in it.
@@ -238,20 +227,11 @@ mod tests {
 
     #[test]
     fn finds_what_it_lists() {
-        let names = [
-            ("b", FILE),
-            ("a", DIR),
-            ("a/x", FILE),
-            (".", DIR),
-            ("a-b", FILE),
-        ];
+        let names = [("b", FILE), ("a", DIR), ("a/x", FILE), (".", DIR), ("a-b", FILE)];
         let entries = names.map(|(name, mode)| entry(name, mode)).to_vec();
         let segment = Segment::new(5, None, entries, Version::NEWEST);
         for (index, entry) in segment.iter() {
-            assert_eq!(
-                segment.find(&entry.dir, &entry.base, entry.is_dir()),
-                Some(index)
-            );
+            assert_eq!(segment.find(&entry.dir, &entry.base, entry.is_dir()), Some(index));
         }
         assert!(segment.contains(b"a", b"x"));
         assert!(!segment.contains(b"", b"x"));
@@ -261,17 +241,9 @@ mod tests {
 
     #[test]
     fn duplicates_leave_holes() {
-        let entries = vec![
-            entry("a", FILE),
-            entry("d", DIR),
-            entry("a", FILE),
-            entry("d", FILE),
-        ];
+        let entries = vec![entry("a", FILE), entry("d", DIR), entry("a", FILE), entry("d", FILE)];
         let segment = Segment::new(0, None, entries, Version::NEWEST);
-        let active: Vec<_> = segment
-            .iter()
-            .map(|(index, entry)| (index, entry.path()))
-            .collect();
+        let active: Vec<_> = segment.iter().map(|(index, entry)| (index, entry.path())).collect();
         assert_eq!(active, vec![(0, b"a".to_vec()), (3, b"d".to_vec())]);
         assert!(segment.get(3).is_some_and(Entry::is_dir));
         assert!(segment.get(1).is_none() && segment.get(2).is_none());
@@ -281,12 +253,7 @@ mod tests {
     fn lists_leave_one_number_for_each_directory() {
         let mut lists = Lists::default();
         assert_eq!(lists.next_start(), 1);
-        lists.push(Arc::new(Segment::new(
-            1,
-            None,
-            vec![entry("d", DIR)],
-            Version::NEWEST,
-        )));
+        lists.push(Arc::new(Segment::new(1, None, vec![entry("d", DIR)], Version::NEWEST)));
         assert_eq!(lists.next_start(), 3);
         let below = vec![entry("d/x", FILE), entry("d/y", FILE)];
         lists.push(Arc::new(Segment::new(3, Some(0), below, Version::NEWEST)));

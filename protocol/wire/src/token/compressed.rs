@@ -91,10 +91,7 @@ impl<D: Decompress> CompressedDecoder<D> {
                 let number = cursor.int()?;
                 let start = u32::try_from(number)
                     .map_err(|_| WireError::malformed("token", format!("block {number}")))?;
-                Flag::Run {
-                    start,
-                    more: run_length(flag == ABSOLUTE_RUN, cursor)?,
-                }
+                Flag::Run { start, more: run_length(flag == ABSOLUTE_RUN, cursor)? }
             }
             RELATIVE.. => {
                 let start = self.last + u32::from(flag & 0x3f);
@@ -111,11 +108,7 @@ impl<D: Decompress> CompressedDecoder<D> {
 }
 
 fn run_length(present: bool, cursor: &mut Cursor<'_>) -> Result<u32, Stop> {
-    if present {
-        Ok(u32::from(cursor.short()?))
-    } else {
-        Ok(0)
-    }
+    if present { Ok(u32::from(cursor.short()?)) } else { Ok(0) }
 }
 
 impl<D: Decompress> Decode for CompressedDecoder<D> {
@@ -151,9 +144,7 @@ impl<D: Decompress> Decode for CompressedDecoder<D> {
                     self.feed(data);
                 }
                 Flag::Run { start, more } => {
-                    let last = start
-                        .checked_add(more)
-                        .filter(|last| i32::try_from(*last).is_ok());
+                    let last = start.checked_add(more).filter(|last| i32::try_from(*last).is_ok());
                     if last.is_none() {
                         return Err(WireError::malformed("token", "a block number overflows"));
                     }

@@ -26,21 +26,13 @@ enum History {
 
 impl History {
     fn of(version: Version) -> Self {
-        if version.feeds_long_matches_in_order() {
-            Self::InOrder
-        } else {
-            Self::FirstPartRepeated
-        }
+        if version.feeds_long_matches_in_order() { Self::InOrder } else { Self::FirstPartRepeated }
     }
 
     /// The parts of matched data that enter the history.
     fn parts(self, data: &[u8]) -> impl Iterator<Item = &[u8]> {
         let in_order = self == Self::InOrder;
-        let count = if self == Self::None {
-            0
-        } else {
-            data.len().div_ceil(INSERT)
-        };
+        let count = if self == Self::None { 0 } else { data.len().div_ceil(INSERT) };
         (0..count).map(move |part| {
             let length = (data.len() - part * INSERT).min(INSERT);
             let from = if in_order { part * INSERT } else { 0 };
@@ -68,10 +60,7 @@ impl Deflater {
     }
 
     fn new(level: Option<i32>, history: History) -> Self {
-        let level = level
-            .and_then(|level| u32::try_from(level).ok())
-            .unwrap_or(LEVEL)
-            .min(9);
+        let level = level.and_then(|level| u32::try_from(level).ok()).unwrap_or(LEVEL).min(9);
         Self {
             stream: Compress::new(Compression::new(level), false),
             history,
@@ -158,17 +147,11 @@ pub(super) struct Inflater {
 
 impl Inflater {
     pub(super) fn with_history(version: Version) -> Self {
-        Self {
-            stream: Inflate::new(false),
-            history: History::of(version),
-        }
+        Self { stream: Inflate::new(false), history: History::of(version) }
     }
 
     pub(super) fn without_history() -> Self {
-        Self {
-            stream: Inflate::new(false),
-            history: History::None,
-        }
+        Self { stream: Inflate::new(false), history: History::None }
     }
 
     /// Takes a matched block into the history, as a stored block whose output is dropped.

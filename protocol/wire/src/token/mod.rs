@@ -143,9 +143,9 @@ impl TokenDecoder {
             CompressName::Zlib => Decoder::Deflate(Box::new(CompressedDecoder::new(
                 Inflater::with_history(negotiated.version),
             ))),
-            CompressName::Zlibx => Decoder::Deflate(Box::new(CompressedDecoder::new(
-                Inflater::without_history(),
-            ))),
+            CompressName::Zlibx => {
+                Decoder::Deflate(Box::new(CompressedDecoder::new(Inflater::without_history())))
+            }
             CompressName::Zstd => {
                 Decoder::Zstd(Box::new(CompressedDecoder::new(ZstdDecoder::new()?)))
             }

@@ -47,9 +47,7 @@ impl Runs {
         let Some((start, more)) = self.run.take() else {
             return;
         };
-        let distance = start
-            .checked_sub(self.last_end)
-            .filter(|far| *far <= MAX_DISTANCE);
+        let distance = start.checked_sub(self.last_end).filter(|far| *far <= MAX_DISTANCE);
         match distance.and_then(|distance| u8::try_from(distance).ok()) {
             Some(distance) => {
                 out.put_byte(distance | if more == 0 { RELATIVE } else { RELATIVE_RUN });

@@ -53,9 +53,7 @@ fn round_trip(files: &[Vec<Step>], compress: CompressName, number: u8, step: usi
                     }
                 }
                 Step::Match(number, data) => {
-                    encoder
-                        .matched(*number, data, &mut out)
-                        .expect("it compresses");
+                    encoder.matched(*number, data, &mut out).expect("it compresses");
                     expected.push(Token::Match(*number));
                     blocks.push(data.clone());
                 }
@@ -122,9 +120,7 @@ proptest! {
 #[test]
 fn consecutive_matches_travel_as_one_run() {
     let block = vec![7; 700];
-    let file: Vec<Step> = (1..=6)
-        .map(|number| Step::Match(number, block.clone()))
-        .collect();
+    let file: Vec<Step> = (1..=6).map(|number| Step::Match(number, block.clone())).collect();
     let mut encoder =
         TokenEncoder::new(&negotiated(CompressName::Zlibx, 32), None).expect("an encoder");
     let mut out = BytesMut::new();
@@ -132,9 +128,7 @@ fn consecutive_matches_travel_as_one_run() {
         let Step::Match(number, data) = step else {
             continue;
         };
-        encoder
-            .matched(*number, data, &mut out)
-            .expect("it compresses");
+        encoder.matched(*number, data, &mut out).expect("it compresses");
     }
     encoder.end(&mut out).expect("it compresses");
     assert_eq!(&out[..], [0xc1, 5, 0, 0]);
@@ -143,10 +137,7 @@ fn consecutive_matches_travel_as_one_run() {
 
 #[test]
 fn refuses_block_numbers_beyond_31_bits() {
-    for bytes in [
-        &[0x20, 0xff, 0xff, 0xff, 0xff][..],
-        &[0x21, 0xff, 0xff, 0xff, 0x7f, 1, 0],
-    ] {
+    for bytes in [&[0x20, 0xff, 0xff, 0xff, 0xff][..], &[0x21, 0xff, 0xff, 0xff, 0x7f, 1, 0]] {
         let mut decoder =
             TokenDecoder::new(&negotiated(CompressName::Zlibx, 32)).expect("a decoder");
         let decoded = decoder.decode(&mut BytesMut::from(bytes));

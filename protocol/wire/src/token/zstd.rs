@@ -26,15 +26,8 @@ impl ZstdEncoder {
         let mut context = CCtx::create();
         let range = zstd_safe::min_c_level()..=zstd_safe::max_c_level();
         let level = level.unwrap_or(LEVEL).clamp(*range.start(), *range.end());
-        context
-            .set_parameter(CParameter::CompressionLevel(level))
-            .map_err(failed)?;
-        Ok(Self {
-            context,
-            runs: Runs::default(),
-            after_data: false,
-            buffer: Vec::new(),
-        })
+        context.set_parameter(CParameter::CompressionLevel(level)).map_err(failed)?;
+        Ok(Self { context, runs: Runs::default(), after_data: false, buffer: Vec::new() })
     }
 
     pub(super) fn literal(&mut self, data: &[u8], out: &mut BytesMut) -> Result<(), WireError> {
@@ -99,13 +92,8 @@ pub(super) struct ZstdDecoder {
 impl ZstdDecoder {
     pub(super) fn new() -> Result<Self, WireError> {
         let mut context = DCtx::create();
-        context
-            .set_parameter(DParameter::WindowLogMax(WINDOW_LOG))
-            .map_err(failed)?;
-        Ok(Self {
-            context,
-            filled: false,
-        })
+        context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).map_err(failed)?;
+        Ok(Self { context, filled: false })
     }
 }
 
@@ -117,9 +105,7 @@ impl Decompress for ZstdDecoder {
         output.reserve_exact(PIECE);
         let mut source = InBuffer::around(input);
         let mut sink = OutBuffer::around(output);
-        self.context
-            .decompress_stream(&mut sink, &mut source)
-            .map_err(failed)?;
+        self.context.decompress_stream(&mut sink, &mut source).map_err(failed)?;
         let consumed = source.pos();
         self.filled = sink.pos() >= PIECE;
         input.advance(consumed);
