@@ -74,18 +74,6 @@ impl Membership for System {
     }
 }
 
-/// Whether this process may become any user.
-#[cfg(unix)]
-pub fn runs_as_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// Whether this process may become any user.
-#[cfg(not(unix))]
-pub fn runs_as_root() -> bool {
-    false
-}
-
 /// The groups whose member lists name a user.
 fn listed_groups(user: &str) -> Vec<(String, u32)> {
     let text = read(Path::new("/etc/group")).unwrap_or_default();
@@ -102,9 +90,8 @@ fn listed_groups(user: &str) -> Vec<(String, u32)> {
             if found.iter().any(|(_, known)| *known == gid) {
                 continue;
             }
-            if let Some((name, _, _)) = lookup("group", &gid.to_string())
-                .as_deref()
-                .and_then(parse_group)
+            if let Some((name, _, _)) =
+                lookup("group", &gid.to_string()).as_deref().and_then(parse_group)
             {
                 found.push((name.to_owned(), gid));
             }
@@ -146,9 +133,7 @@ fn parse_group(line: &str) -> Option<(&str, u32, &str)> {
 fn read(path: &Path) -> std::io::Result<String> {
     use std::io::Read as _;
     let mut text = Vec::new();
-    std::fs::File::open(path)?
-        .take(LARGEST_FILE)
-        .read_to_end(&mut text)?;
+    std::fs::File::open(path)?.take(LARGEST_FILE).read_to_end(&mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

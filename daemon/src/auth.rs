@@ -94,11 +94,7 @@ pub fn parse_rules(text: &str) -> Result<Vec<Rule>, String> {
             if pattern.is_empty() {
                 return Err(format!("\"{}\" names nobody", entry.escape_debug()));
             }
-            Ok(Rule {
-                pattern: pattern.to_owned(),
-                group,
-                access,
-            })
+            Ok(Rule { pattern: pattern.to_owned(), group, access })
         })
         .collect()
 }
@@ -146,9 +142,7 @@ pub fn check_login(
             return glob::matches(&rule.pattern, user).then_some((rule, None));
         }
         let groups = groups.get_or_insert_with(|| membership.groups_of(user));
-        let group = groups
-            .iter()
-            .find(|group| glob::matches(&rule.pattern, group))?;
+        let group = groups.iter().find(|group| glob::matches(&rule.pattern, group))?;
         Some((rule, Some(group.clone())))
     });
     let (rule, group) = matching.ok_or(LoginFailure::NoRule)?;
@@ -166,11 +160,7 @@ fn user_name(user: &[u8]) -> Result<&str, LoginFailure> {
         && name.len() <= LONGEST_USER
         && !name.starts_with(['#', '@'])
         && !name.contains(|c: char| c == ':' || c.is_control());
-    if legal {
-        Ok(name)
-    } else {
-        Err(LoginFailure::BadName)
-    }
+    if legal { Ok(name) } else { Err(LoginFailure::BadName) }
 }
 
 /// Compares the response with every line of the user or of the group that let it in.
@@ -195,9 +185,7 @@ fn check_secret(
     }
     if secrets.strict {
         check_modes(&metadata).map_err(|why| {
-            unusable(format!(
-                "the secrets file {shown} {why} (see \"strict modes\")"
-            ))
+            unusable(format!("the secrets file {shown} {why} (see \"strict modes\")"))
         })?;
     }
     let mut known = false;
@@ -221,12 +209,8 @@ fn check_secret(
 }
 
 fn verify(attempt: &LoginAttempt<'_>, password: &[u8]) -> bool {
-    bascule_wire::auth::verify(
-        attempt.digest,
-        password,
-        attempt.challenge,
-        attempt.response,
-    ) && !password.is_empty()
+    bascule_wire::auth::verify(attempt.digest, password, attempt.challenge, attempt.response)
+        && !password.is_empty()
 }
 
 /// The password of a secrets line, if the line is the user's or the group's.
@@ -247,7 +231,7 @@ fn check_modes(metadata: &Metadata) -> Result<(), &'static str> {
     if metadata.mode() & 0o006 != 0 {
         return Err("can be read or written by others; chmod it to 600");
     }
-    if crate::accounts::runs_as_root() && metadata.uid() != 0 {
+    if bascule_platform::privileges::runs_as_root() && metadata.uid() != 0 {
         return Err("must be owned by root because the daemon runs as root");
     }
     Ok(())
@@ -293,10 +277,7 @@ mod tests {
         let response = response(AuthDigest::Sha512, password.as_bytes(), "challenge");
         check_login(
             &parse_rules(rules).expect("good rules"),
-            Secrets {
-                file: Some(file.path()),
-                strict: cfg!(unix),
-            },
+            Secrets { file: Some(file.path()), strict: cfg!(unix) },
             &LoginAttempt {
                 user: user.as_bytes(),
                 digest: AuthDigest::Sha512,
@@ -311,83 +292,45 @@ mod tests {
     fn the_first_matching_rule_decides() {
         let rules = "joe:deny @staff:ro admin:RW *";
         let secrets = "# joe:x\njoe:one\nsam:two\nadmin:three:3\r\nzoe:four\n";
-        assert_eq!(
-            login(rules, secrets, "joe", "one"),
-            Err(LoginFailure::Denied)
-        );
+        assert_eq!(login(rules, secrets, "joe", "one"), Err(LoginFailure::Denied));
         assert_eq!(login(rules, secrets, "sam", "two"), Ok(Access::ReadOnly));
-        assert_eq!(
-            login(rules, secrets, "admin", "three:3"),
-            Ok(Access::ReadWrite)
-        );
+        assert_eq!(login(rules, secrets, "admin", "three:3"), Ok(Access::ReadWrite));
         assert_eq!(login(rules, secrets, "zoe", "four"), Ok(Access::Module));
-        assert_eq!(
-            login("joe", secrets, "sam", "two"),
-            Err(LoginFailure::NoRule)
-        );
+        assert_eq!(login("joe", secrets, "sam", "two"), Err(LoginFailure::NoRule));
     }
 
     #[test]
     fn a_group_password_counts_only_for_that_groups_rule() {
         let secrets = "@staff:shared\n@other:x\nsam:own\n";
-        assert_eq!(
-            login("@staff", secrets, "sam", "shared"),
-            Ok(Access::Module)
-        );
+        assert_eq!(login("@staff", secrets, "sam", "shared"), Ok(Access::Module));
         assert_eq!(login("@sta*", secrets, "sam", "own"), Ok(Access::Module));
-        assert_eq!(
-            login("sam", secrets, "sam", "shared"),
-            Err(LoginFailure::Mismatch)
-        );
-        assert_eq!(
-            login("@staff", secrets, "sam", "x"),
-            Err(LoginFailure::Mismatch)
-        );
+        assert_eq!(login("sam", secrets, "sam", "shared"), Err(LoginFailure::Mismatch));
+        assert_eq!(login("@staff", secrets, "sam", "x"), Err(LoginFailure::Mismatch));
     }
 
     #[test]
     fn odd_names_never_match_a_line() {
         let secrets = "#x:1\n@staff:1\na:b:1\n:1\nempty:\n";
         for user in ["#x", "@staff", "a:b", "", "a\nb"] {
-            assert_eq!(
-                login("*", secrets, user, "1"),
-                Err(LoginFailure::BadName),
-                "{user}"
-            );
+            assert_eq!(login("*", secrets, user, "1"), Err(LoginFailure::BadName), "{user}");
         }
-        assert_eq!(
-            login("*", secrets, "empty", ""),
-            Err(LoginFailure::Mismatch)
-        );
-        assert!(matches!(
-            login("*", secrets, "zoe", ""),
-            Err(LoginFailure::NoSecret(_))
-        ));
+        assert_eq!(login("*", secrets, "empty", ""), Err(LoginFailure::Mismatch));
+        assert!(matches!(login("*", secrets, "zoe", ""), Err(LoginFailure::NoSecret(_))));
     }
 
     #[test]
     fn lists_split_on_commas_only_after_a_leading_comma() {
         let names = |text: &str| -> Vec<String> {
-            parse_rules(text)
-                .expect("good")
-                .into_iter()
-                .map(|rule| rule.pattern)
-                .collect()
+            parse_rules(text).expect("good").into_iter().map(|rule| rule.pattern).collect()
         };
         assert_eq!(names("joe, sam  zoe"), ["joe", "sam", "zoe"]);
-        assert_eq!(
-            names(", joe x , @Some Group:deny,"),
-            ["joe x", "Some Group"]
-        );
+        assert_eq!(names(", joe x , @Some Group:deny,"), ["joe x", "Some Group"]);
     }
 
     #[test]
     fn bad_rules_are_named() {
         for (text, problem) in [
-            (
-                "joe:wr",
-                "\"joe:wr\" ends in an unknown option; it can be :ro, :rw or :deny",
-            ),
+            ("joe:wr", "\"joe:wr\" ends in an unknown option; it can be :ro, :rw or :deny"),
             ("@", "\"@\" names nobody"),
             ("joe :ro", "\":ro\" names nobody"),
         ] {
@@ -406,10 +349,7 @@ mod tests {
                 .expect("chmod");
             check_login(
                 &parse_rules("joe").expect("good rules"),
-                Secrets {
-                    file: Some(file.path()),
-                    strict,
-                },
+                Secrets { file: Some(file.path()), strict },
                 &LoginAttempt {
                     user: b"joe",
                     digest: AuthDigest::Md5,

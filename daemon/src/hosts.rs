@@ -64,32 +64,17 @@ pub fn check_client(
 ) -> Result<Verdict, String> {
     let allow = lists.allow.map(parse).transpose()?;
     let deny = lists.deny.map(parse).transpose()?;
-    let mut client = Client {
-        address: client.map(|address| address.to_canonical()),
-        name: None,
-        lists,
-        names,
-    };
+    let mut client =
+        Client { address: client.map(|address| address.to_canonical()), name: None, lists, names };
     // A name that cannot be looked up does not match for `allow`, and matches for `deny`.
-    let allowed = if allow
-        .iter()
-        .flatten()
-        .any(|pattern| client.matches(pattern) == Some(true))
-    {
+    let allowed = if allow.iter().flatten().any(|pattern| client.matches(pattern) == Some(true)) {
         true
-    } else if deny
-        .iter()
-        .flatten()
-        .any(|pattern| client.matches(pattern) != Some(false))
-    {
+    } else if deny.iter().flatten().any(|pattern| client.matches(pattern) != Some(false)) {
         false
     } else {
         allow.is_none() || deny.is_some()
     };
-    Ok(Verdict {
-        allowed,
-        host_name: client.name.flatten(),
-    })
+    Ok(Verdict { allowed, host_name: client.name.flatten() })
 }
 
 /// Checks the entries of a list.
@@ -191,9 +176,7 @@ fn parse_entry(entry: &str) -> Result<Pattern, String> {
     if entry.chars().all(|c| c.is_ascii_digit() || c == '.') {
         return wrong("is not a whole IP address; write a network as 192.168.0.0/16");
     }
-    Ok(Pattern::Name(
-        entry.trim_end_matches('.').to_ascii_lowercase(),
-    ))
+    Ok(Pattern::Name(entry.trim_end_matches('.').to_ascii_lowercase()))
 }
 
 /// Parses an address; a scope (`fe80::1%eth0`) is dropped, since the peer's has none here.
@@ -209,10 +192,7 @@ fn network(address: IpAddr, mask: u128) -> Pattern {
     // A mapped address means the IPv4 one, if its mask leaves it one.
     match address.to_canonical() {
         IpAddr::V4(short) if address.is_ipv6() && mask >> 32 == u128::MAX >> 32 => {
-            Pattern::Network {
-                address: IpAddr::V4(short),
-                mask: mask & u128::from(u32::MAX),
-            }
+            Pattern::Network { address: IpAddr::V4(short), mask: mask & u128::from(u32::MAX) }
         }
         _ => Pattern::Network { address, mask },
     }
@@ -271,16 +251,9 @@ mod tests {
     }
 
     fn allowed(allow: Option<&str>, deny: Option<&str>, client: &str) -> bool {
-        let lists = Lists {
-            allow,
-            deny,
-            reverse_lookup: true,
-            forward_lookup: true,
-        };
+        let lists = Lists { allow, deny, reverse_lookup: true, forward_lookup: true };
         let client = client.parse().ok();
-        check_client(&lists, client, &Book)
-            .expect("good lists")
-            .allowed
+        check_client(&lists, client, &Book).expect("good lists").allowed
     }
 
     #[test]
@@ -314,11 +287,7 @@ mod tests {
             ("fe80::%eth0/64", "fe80::9", true),
             ("x.example.org, 10.0.0.3\t10.0.0.4", "10.0.0.4", true),
         ] {
-            assert_eq!(
-                allowed(Some(pattern), None, client),
-                expected,
-                "{pattern} {client}"
-            );
+            assert_eq!(allowed(Some(pattern), None, client), expected, "{pattern} {client}");
         }
     }
 
@@ -360,10 +329,7 @@ mod tests {
                 unreachable!("forward lookup is off")
             }
         }
-        let lists = Lists {
-            allow: Some("*.example.org one.example.org"),
-            ..Lists::default()
-        };
+        let lists = Lists { allow: Some("*.example.org one.example.org"), ..Lists::default() };
         let client = "10.0.0.1".parse().ok();
         let verdict = check_client(&lists, client, &Nobody).expect("good lists");
         assert!(!verdict.allowed);
@@ -389,10 +355,7 @@ mod tests {
                 "ok @group",
                 "\"@group\" is a netgroup, which is not supported; name the hosts or their networks",
             ),
-            (
-                "a;b",
-                "\"a;b\" is neither an address nor a network nor a host name",
-            ),
+            ("a;b", "\"a;b\" is neither an address nor a network nor a host name"),
         ] {
             assert_eq!(check(list).expect_err(list), text);
         }

@@ -2,6 +2,12 @@
 
 pub mod accounts;
 pub mod auth;
+pub mod client;
 pub mod config;
+pub mod exec;
+pub mod filters;
 pub mod glob;
 pub mod hosts;
+pub mod modules;
+pub mod names;
+pub mod site;

@@ -3,6 +3,7 @@
 mod model;
 mod params;
 mod reader;
+mod table;
 mod vars;
 
 use std::fmt;
@@ -11,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use model::{Config, Global, Module, Rules, Settings};
-pub use params::{Field, PARAMETERS, Parameter, Scope, Support};
+pub use params::{Field, Parameter, Scope, Support};
 pub use reader::{Statement, StatementKind, statements};
+pub use table::PARAMETERS;
 pub use vars::{environment, expand};
 
 /// The largest file that is read, in bytes.
@@ -33,10 +35,7 @@ pub struct Place {
 
 impl Place {
     fn error(&self, text: impl Into<String>) -> ConfigError {
-        ConfigError {
-            place: self.clone(),
-            text: text.into(),
-        }
+        ConfigError { place: self.clone(), text: text.into() }
     }
 }
 
@@ -123,13 +122,9 @@ impl<'a> Loader<'a> {
         match read_bounded(path) {
             Ok(text) => self.text(&text, &name, depth),
             Err(error) => {
-                let own = Place {
-                    file: Arc::clone(&name),
-                    line: 0,
-                };
+                let own = Place { file: Arc::clone(&name), line: 0 };
                 let place = named_at.unwrap_or(&own);
-                self.problems
-                    .push(place.error(format!("cannot read {name}: {error}")));
+                self.problems.push(place.error(format!("cannot read {name}: {error}")));
             }
         }
     }
@@ -186,10 +181,9 @@ impl<'a> Loader<'a> {
                     self.file(&file, Some(place), depth + 1);
                 }
             }
-            Err(error) => self.problems.push(place.error(format!(
-                "cannot list the directory {}: {error}",
-                path.display()
-            ))),
+            Err(error) => self.problems.push(
+                place.error(format!("cannot list the directory {}: {error}", path.display())),
+            ),
         }
     }
 
@@ -223,10 +217,8 @@ impl<'a> Loader<'a> {
             None => parameter.set(&mut self.settings, value, false),
             Some(module) => {
                 // The table's setters work on both halves; a module has only one of them.
-                let mut settings = Settings {
-                    global: Global::default(),
-                    rules: module.rules.clone(),
-                };
+                let mut settings =
+                    Settings { global: Global::default(), rules: module.rules.clone() };
                 let result = parameter.set(&mut settings, value, true);
                 module.rules = settings.rules;
                 result
@@ -262,8 +254,7 @@ impl<'a> Loader<'a> {
             let rules = &module.rules;
             let Module { name, place, .. } = module;
             if rules.path.is_none() {
-                self.problems
-                    .push(place.error(format!("the module [{name}] has no path")));
+                self.problems.push(place.error(format!("the module [{name}] has no path")));
             }
             if rules.auth_users.is_some() && rules.secrets_file.is_none() {
                 warnings.push(format!(
@@ -290,9 +281,7 @@ impl<'a> Loader<'a> {
 
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    std::fs::File::open(path)?
-        .take(LARGEST_FILE + 1)
-        .read_to_end(&mut text)?;
+    std::fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut text)?;
     if text.len() as u64 > LARGEST_FILE {
         return Err(std::io::Error::other("it is larger than 16 MiB"));
     }

@@ -18,9 +18,7 @@ pub struct Config {
 impl Config {
     /// The module of that exact name.
     pub fn module(&self, name: &[u8]) -> Option<&Arc<Module>> {
-        self.modules
-            .iter()
-            .find(|module| module.name.as_bytes() == name)
+        self.modules.iter().find(|module| module.name.as_bytes() == name)
     }
 }
 

@@ -1,11 +1,10 @@
-//! The table of rsyncd.conf's parameters: name, scope, type, and how far this daemon carries
-//! each of them out. A new parameter is a new row.
+//! Finds a parameter by its name and stores a checked value.
 
 use std::ops::RangeInclusive;
 
 use super::model::Settings;
 use super::reader::shorten;
-use crate::{auth, hosts};
+use super::table::PARAMETERS;
 
 /// One parameter.
 pub struct Parameter {
@@ -64,356 +63,6 @@ pub enum Support {
     OnlyIf(fn(&str) -> bool, &'static str),
     /// Known to rsyncd, refused by name.
     NotYet,
-}
-
-/// The rows, by name.
-pub const PARAMETERS: &[Parameter] = &[
-    // The daemon.
-    row(
-        "address",
-        Scope::Global,
-        Field::Text(|s| &mut s.global.address),
-        Support::Works,
-    ),
-    row(
-        "listen backlog",
-        Scope::Global,
-        Field::Integer(1..=65535, |s| &mut s.global.listen_backlog),
-        Support::Works,
-    ),
-    row(
-        "log file",
-        Scope::GlobalForNow,
-        Field::Text(|s| &mut s.global.log_file),
-        Support::Works,
-    ),
-    row(
-        "motd file",
-        Scope::Global,
-        Field::Text(|s| &mut s.global.motd_file),
-        Support::Works,
-    ),
-    row(
-        "pid file",
-        Scope::Global,
-        Field::Text(|s| &mut s.global.pid_file),
-        Support::Works,
-    ),
-    row(
-        "port",
-        Scope::Global,
-        Field::Integer(0..=65535, |s| &mut s.global.port),
-        Support::Works,
-    ),
-    row(
-        "daemon chroot",
-        Scope::Global,
-        Field::AnyText,
-        Support::NotYet,
-    ),
-    row("daemon gid", Scope::Global, Field::AnyText, Support::NotYet),
-    row("daemon uid", Scope::Global, Field::AnyText, Support::NotYet),
-    row(
-        "proxy protocol",
-        Scope::Global,
-        Field::AnySwitch,
-        Support::OnlyIf(is_no, "only \"no\" is"),
-    ),
-    row(
-        "proxy protocol hosts",
-        Scope::Global,
-        Field::AnyText,
-        Support::NoEffect("counts only with the proxy protocol"),
-    ),
-    row(
-        "socket options",
-        Scope::Global,
-        Field::AnyText,
-        Support::OnlyIf(
-            always_set_socket_options,
-            "only TCP_NODELAY and SO_KEEPALIVE are, which are always on",
-        ),
-    ),
-    // Modules.
-    row(
-        "auth users",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.auth_users),
-        Support::Checked(auth::check_rules),
-    ),
-    row(
-        "comment",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.comment),
-        Support::Works,
-    ),
-    row(
-        "exclude",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.exclude),
-        Support::Works,
-    ),
-    row(
-        "exclude from",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.exclude_from),
-        Support::Works,
-    ),
-    row(
-        "filter",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.filter),
-        Support::Works,
-    ),
-    row(
-        "forward lookup",
-        Scope::Module,
-        Field::Bool(|s| &mut s.rules.forward_lookup),
-        Support::Works,
-    ),
-    row(
-        "gid",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.gid),
-        Support::Works,
-    ),
-    row(
-        "hosts allow",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.hosts_allow),
-        Support::Checked(hosts::check),
-    ),
-    row(
-        "hosts deny",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.hosts_deny),
-        Support::Checked(hosts::check),
-    ),
-    row(
-        "include",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.include),
-        Support::Works,
-    ),
-    row(
-        "include from",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.include_from),
-        Support::Works,
-    ),
-    row(
-        "incoming chmod",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.incoming_chmod),
-        Support::Works,
-    ),
-    row(
-        "list",
-        Scope::Module,
-        Field::Bool(|s| &mut s.rules.list),
-        Support::Works,
-    ),
-    row(
-        "max connections",
-        Scope::Module,
-        Field::Integer(-0x7fff_ffff..=0x7fff_ffff, |s| &mut s.rules.max_connections),
-        Support::Works,
-    ),
-    row(
-        "munge symlinks",
-        Scope::Module,
-        Field::Switch(|s| &mut s.rules.munge_symlinks),
-        Support::Works,
-    ),
-    row(
-        "numeric ids",
-        Scope::Module,
-        Field::Switch(|s| &mut s.rules.numeric_ids),
-        Support::Works,
-    ),
-    row(
-        "outgoing chmod",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.outgoing_chmod),
-        Support::Works,
-    ),
-    row(
-        "path",
-        Scope::Module,
-        Field::Path(|s| &mut s.rules.path),
-        Support::Works,
-    ),
-    row(
-        "post-xfer exec",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.post_xfer_exec),
-        Support::Works,
-    ),
-    row(
-        "pre-xfer exec",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.pre_xfer_exec),
-        Support::Works,
-    ),
-    row(
-        "read only",
-        Scope::Module,
-        Field::Bool(|s| &mut s.rules.read_only),
-        Support::Works,
-    ),
-    row(
-        "refuse options",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.refuse_options),
-        Support::Works,
-    ),
-    row(
-        "reverse lookup",
-        Scope::Module,
-        Field::Bool(|s| &mut s.rules.reverse_lookup),
-        Support::Works,
-    ),
-    row(
-        "secrets file",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.secrets_file),
-        Support::Works,
-    ),
-    row(
-        "strict modes",
-        Scope::Module,
-        Field::Bool(|s| &mut s.rules.strict_modes),
-        Support::Works,
-    ),
-    row(
-        "temp dir",
-        Scope::Module,
-        Field::Path(|s| &mut s.rules.temp_dir),
-        Support::Works,
-    ),
-    row(
-        "timeout",
-        Scope::Module,
-        Field::Integer(0..=0x7fff_ffff, |s| &mut s.rules.timeout),
-        Support::Works,
-    ),
-    row(
-        "uid",
-        Scope::Module,
-        Field::Text(|s| &mut s.rules.uid),
-        Support::Works,
-    ),
-    row(
-        "use chroot",
-        Scope::Module,
-        Field::Switch(|s| &mut s.rules.use_chroot),
-        Support::Works,
-    ),
-    row(
-        "write only",
-        Scope::Module,
-        Field::Bool(|s| &mut s.rules.write_only),
-        Support::Works,
-    ),
-    // Known, and not carried out, or only as far as nothing is asked for.
-    row(
-        "auth digest",
-        Scope::Module,
-        Field::AnyText,
-        Support::NotYet,
-    ),
-    row("charset", Scope::Module, Field::AnyText, Support::NotYet),
-    row(
-        "dont compress",
-        Scope::Module,
-        Field::AnyText,
-        Support::OnlyIf(
-            compresses_as_usual,
-            "patterns other than * are, and have no effect in rsyncd either",
-        ),
-    ),
-    row("early exec", Scope::Module, Field::AnyText, Support::NotYet),
-    row(
-        "fake super",
-        Scope::Module,
-        Field::AnySwitch,
-        Support::OnlyIf(is_no, "only \"no\" is"),
-    ),
-    row(
-        "ignore errors",
-        Scope::Module,
-        Field::AnySwitch,
-        Support::OnlyIf(is_no, "only \"no\" is"),
-    ),
-    row(
-        "ignore nonreadable",
-        Scope::Module,
-        Field::AnySwitch,
-        Support::OnlyIf(is_no, "only \"no\" is"),
-    ),
-    row(
-        "insecure links",
-        Scope::Module,
-        Field::AnySwitch,
-        Support::OnlyIf(is_no, "only \"no\" is"),
-    ),
-    row(
-        "lock file",
-        Scope::Module,
-        Field::AnyText,
-        Support::NoEffect("one process counts the connections"),
-    ),
-    row(
-        "log format",
-        Scope::Module,
-        Field::AnyText,
-        Support::NoEffect("counts only with transfer logging"),
-    ),
-    row(
-        "max verbosity",
-        Scope::Module,
-        Field::AnyInteger,
-        Support::NoEffect("clients cannot make the log longer"),
-    ),
-    row(
-        "name converter",
-        Scope::Module,
-        Field::AnyText,
-        Support::NotYet,
-    ),
-    row(
-        "open noatime",
-        Scope::Module,
-        Field::AnySwitch,
-        Support::OnlyIf(is_no_or_unset, "only \"no\" is"),
-    ),
-    row(
-        "syslog facility",
-        Scope::Module,
-        Field::AnyText,
-        Support::NoEffect("nothing is sent to syslog"),
-    ),
-    row(
-        "syslog tag",
-        Scope::Module,
-        Field::AnyText,
-        Support::NoEffect("nothing is sent to syslog"),
-    ),
-    row(
-        "transfer logging",
-        Scope::Module,
-        Field::AnySwitch,
-        Support::OnlyIf(is_no, "only \"no\" is"),
-    ),
-];
-
-const fn row(name: &'static str, scope: Scope, field: Field, support: Support) -> Parameter {
-    Parameter {
-        name,
-        scope,
-        field,
-        support,
-    }
 }
 
 impl Parameter {
@@ -479,11 +128,7 @@ impl Parameter {
 
     fn store(&self, settings: &mut Settings, value: &str) -> Result<(), String> {
         let wrong = |wanted: &str| {
-            Err(format!(
-                "\"{}\" must be {wanted}, not \"{}\"",
-                self.name,
-                shorten(value)
-            ))
+            Err(format!("\"{}\" must be {wanted}, not \"{}\"", self.name, shorten(value)))
         };
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         match &self.field {
@@ -496,11 +141,7 @@ impl Parameter {
             Field::Integer(range, field) => match value.parse() {
                 Ok(number) if range.contains(&number) => *field(settings) = number,
                 _ => {
-                    return wrong(&format!(
-                        "a number from {} to {}",
-                        range.start(),
-                        range.end()
-                    ));
+                    return wrong(&format!("a number from {} to {}", range.start(), range.end()));
                 }
             },
             Field::Bool(field) => match boolean(value) {
@@ -529,12 +170,10 @@ impl Parameter {
 
 /// A name without blanks, in lower case.
 fn canonical(name: &str) -> String {
-    name.split_whitespace()
-        .collect::<String>()
-        .to_ascii_lowercase()
+    name.split_whitespace().collect::<String>().to_ascii_lowercase()
 }
 
-fn boolean(value: &str) -> Option<bool> {
+pub(super) fn boolean(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
         "yes" | "true" | "1" => Some(true),
         "no" | "false" | "0" => Some(false),
@@ -542,32 +181,8 @@ fn boolean(value: &str) -> Option<bool> {
     }
 }
 
-fn is_unset(value: &str) -> bool {
+pub(super) fn is_unset(value: &str) -> bool {
     value.eq_ignore_ascii_case("unset") || value == "-1"
-}
-
-fn is_no(value: &str) -> bool {
-    boolean(value) == Some(false)
-}
-
-fn is_no_or_unset(value: &str) -> bool {
-    is_no(value) || is_unset(value)
-}
-
-fn always_set_socket_options(value: &str) -> bool {
-    value
-        .split([',', ' ', '\t'])
-        .filter(|word| !word.is_empty())
-        .all(|word| {
-            let (name, setting) = word.split_once('=').unwrap_or((word, "1"));
-            setting == "1"
-                && (name.eq_ignore_ascii_case("TCP_NODELAY")
-                    || name.eq_ignore_ascii_case("SO_KEEPALIVE"))
-        })
-}
-
-fn compresses_as_usual(value: &str) -> bool {
-    value.split_whitespace().all(|pattern| pattern != "*")
 }
 
 /// How many letters must change to make one word the other.
@@ -578,9 +193,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut next = vec![i + 1];
         let mut best = i + 1;
         for ((to, above), diagonal) in b.iter().zip(&row[1..]).zip(&row) {
-            best = (best + 1)
-                .min(above + 1)
-                .min(diagonal + usize::from(from != *to));
+            best = (best + 1).min(above + 1).min(diagonal + usize::from(from != *to));
             next.push(best);
         }
         row = next;
@@ -623,18 +236,9 @@ mod tests {
             ("FALSE", false),
             ("0", false),
         ] {
-            assert_eq!(
-                set("list", word, true).expect("a boolean").rules.list,
-                value
-            );
+            assert_eq!(set("list", word, true).expect("a boolean").rules.list, value);
         }
-        assert_eq!(
-            set("use chroot", "unset", true)
-                .expect("unset")
-                .rules
-                .use_chroot,
-            None
-        );
+        assert_eq!(set("use chroot", "unset", true).expect("unset").rules.use_chroot, None);
     }
 
     #[test]
@@ -653,30 +257,15 @@ mod tests {
                 true,
                 "the parameter \"pre-xfer exce\" is unknown; did you mean \"pre-xfer exec\"?",
             ),
-            (
-                "list",
-                "maybe",
-                true,
-                "\"list\" must be yes or no, not \"maybe\"",
-            ),
-            (
-                "use chroot",
-                "x",
-                true,
-                "\"use chroot\" must be yes, no or unset, not \"x\"",
-            ),
+            ("list", "maybe", true, "\"list\" must be yes or no, not \"maybe\""),
+            ("use chroot", "x", true, "\"use chroot\" must be yes, no or unset, not \"x\""),
             (
                 "timeout",
                 "12x",
                 true,
                 "\"timeout\" must be a number from 0 to 2147483647, not \"12x\"",
             ),
-            (
-                "port",
-                "65536",
-                false,
-                "\"port\" must be a number from 0 to 65535, not \"65536\"",
-            ),
+            ("port", "65536", false, "\"port\" must be a number from 0 to 65535, not \"65536\""),
             (
                 "port",
                 "873",
@@ -695,12 +284,7 @@ mod tests {
                 true,
                 "\"fake super = yes\" is not supported yet (only \"no\" is); remove the line to go on without it",
             ),
-            (
-                "fake super",
-                "x",
-                true,
-                "\"fake super\" must be yes or no, not \"x\"",
-            ),
+            ("fake super", "x", true, "\"fake super\" must be yes or no, not \"x\""),
             (
                 "early exec",
                 "/bin/true",
@@ -719,12 +303,7 @@ mod tests {
                 false,
                 "\"socket options = SO_SNDBUF=1\" is not supported yet (only TCP_NODELAY and SO_KEEPALIVE are, which are always on); remove the line to go on without it",
             ),
-            (
-                "max verbosity",
-                "x",
-                true,
-                "\"max verbosity\" must be a number, not \"x\"",
-            ),
+            ("max verbosity", "x", true, "\"max verbosity\" must be a number, not \"x\""),
         ] {
             assert_eq!(set(name, value, in_module).expect_err(name), text);
         }
@@ -736,11 +315,7 @@ mod tests {
     fn every_unsupported_row_refuses_or_is_harmless() {
         for parameter in PARAMETERS {
             let mut settings = Settings::default();
-            let probe = if matches!(parameter.field, Field::AnySwitch) {
-                "yes"
-            } else {
-                "*"
-            };
+            let probe = if matches!(parameter.field, Field::AnySwitch) { "yes" } else { "*" };
             let refused = parameter.set(&mut settings, probe, false);
             match parameter.support {
                 Support::NotYet | Support::OnlyIf(..) => {

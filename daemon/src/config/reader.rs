@@ -42,10 +42,7 @@ pub fn statements(text: &[u8], file: &Arc<str>, problems: &mut Vec<ConfigError>)
     let mut found = Vec::new();
     let mut lines = text.split(|byte| *byte == b'\n').zip(1u32..);
     while let Some((line, number)) = lines.next() {
-        let place = Place {
-            file: Arc::clone(file),
-            line: number,
-        };
+        let place = Place { file: Arc::clone(file), line: number };
         let mut line = line.trim_ascii_start().to_vec();
         // Comments are not continued.
         if matches!(line.first(), None | Some(b'#' | b';')) {
@@ -91,18 +88,12 @@ fn statement(line: &[u8]) -> Result<StatementKind, String> {
         return self::directive(directive);
     }
     let Some((name, value)) = line.split_once('=') else {
-        return Err(format!(
-            "\"{}\" is neither NAME = VALUE nor [MODULE]",
-            shorten(line)
-        ));
+        return Err(format!("\"{}\" is neither NAME = VALUE nor [MODULE]", shorten(line)));
     };
     if name.trim().is_empty() {
         return Err("there is no parameter name before the equals sign".to_owned());
     }
-    Ok(StatementKind::Parameter {
-        name: name.trim().to_owned(),
-        value: value.trim().to_owned(),
-    })
+    Ok(StatementKind::Parameter { name: name.trim().to_owned(), value: value.trim().to_owned() })
 }
 
 fn section(header: &str) -> Result<StatementKind, String> {
@@ -136,12 +127,9 @@ fn section(header: &str) -> Result<StatementKind, String> {
 }
 
 fn directive(text: &str) -> Result<StatementKind, String> {
-    let (word, path) = text
-        .split_once(|c: char| c.is_whitespace() || c == '=')
-        .unwrap_or((text, ""));
-    let path = path
-        .trim_start_matches(|c: char| c.is_whitespace() || c == '=')
-        .trim();
+    let (word, path) =
+        text.split_once(|c: char| c.is_whitespace() || c == '=').unwrap_or((text, ""));
+    let path = path.trim_start_matches(|c: char| c.is_whitespace() || c == '=').trim();
     let wrap = match word {
         "include" => StatementKind::Include,
         "merge" => StatementKind::Merge,
@@ -181,10 +169,7 @@ mod tests {
     }
 
     fn parameter(name: &str, value: &str) -> StatementKind {
-        StatementKind::Parameter {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        }
+        StatementKind::Parameter { name: name.to_owned(), value: value.to_owned() }
     }
 
     #[test]
@@ -207,13 +192,7 @@ mod tests {
     fn joins_continued_lines_and_keeps_the_first_line_number() {
         let (found, problems) = read("a = one \\ \n  two\\\nthree\nb = 4 \\");
         assert_eq!(problems, Vec::<String>::new());
-        assert_eq!(
-            found,
-            [
-                (1, parameter("a", "one   twothree")),
-                (4, parameter("b", "4"))
-            ]
-        );
+        assert_eq!(found, [(1, parameter("a", "one   twothree")), (4, parameter("b", "4"))]);
     }
 
     #[test]
@@ -238,20 +217,11 @@ mod tests {
     #[test]
     fn names_the_line_of_every_malformed_line() {
         for (text, problem) in [
-            (
-                "nonsense",
-                "f:1: \"nonsense\" is neither NAME = VALUE nor [MODULE]",
-            ),
-            (
-                "\n=x",
-                "f:2: there is no parameter name before the equals sign",
-            ),
+            ("nonsense", "f:1: \"nonsense\" is neither NAME = VALUE nor [MODULE]"),
+            ("\n=x", "f:2: there is no parameter name before the equals sign"),
             ("[x", "f:1: [x has no closing bracket"),
             ("[ ]", "f:1: the module name between [ and ] is empty"),
-            (
-                "[a/b]",
-                "f:1: the module name [a/b] contains a slash, which no client could ask for",
-            ),
+            ("[a/b]", "f:1: the module name [a/b] contains a slash, which no client could ask for"),
             (
                 "[a]b]",
                 "f:1: there is text after the closing bracket of [a]; a module name cannot contain ]",
@@ -272,9 +242,6 @@ mod tests {
         let mut problems = Vec::new();
         let text = b"# \xff is fine here\npath = /\xff\n";
         assert_eq!(statements(text, &Arc::from("f"), &mut problems), []);
-        assert_eq!(
-            problems[0].to_string(),
-            "f:2: the line is not UTF-8; save the file as UTF-8"
-        );
+        assert_eq!(problems[0].to_string(), "f:2: the line is not UTF-8; save the file as UTF-8");
     }
 }

@@ -87,10 +87,7 @@ fn includes_are_apart_and_merges_are_in_place() {
     assert_eq!(config.modules[0].rules.timeout, 7);
     assert_eq!(config.modules[1].rules.timeout, 3);
     assert_eq!(config.modules[2].rules.comment.as_deref(), Some("merged"));
-    assert!(
-        !config.modules[2].rules.list,
-        "the section goes on after an include"
-    );
+    assert!(!config.modules[2].rules.list, "the section goes on after an include");
     assert!(config.modules[1].rules.list);
 }
 
@@ -109,21 +106,13 @@ fn a_problem_in_an_included_file_names_that_file() {
     );
     std::fs::write(&file, format!("&include {}", file.display())).expect("write");
     let errors = load(&file, &[]).expect_err("endless");
-    assert!(
-        errors.to_string().ends_with("does it include itself?"),
-        "{errors}"
-    );
+    assert!(errors.to_string().ends_with("does it include itself?"), "{errors}");
 }
 
 #[test]
 fn a_missing_file_is_named_once() {
     let errors = load(Path::new("/none/such"), &[]).expect_err("missing");
-    assert!(
-        errors
-            .to_string()
-            .starts_with("/none/such: cannot read /none/such:"),
-        "{errors}"
-    );
+    assert!(errors.to_string().starts_with("/none/such: cannot read /none/such:"), "{errors}");
 }
 
 #[test]
