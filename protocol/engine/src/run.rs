@@ -127,6 +127,20 @@ impl Run {
         Ok(())
     }
 
+    /// Tells the user something that is no trouble.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub fn inform(&self, text: &str) -> Result<(), Fatal> {
+        match self.side {
+            Side::Client => self.on(&Event::PeerText(text.as_bytes())),
+            Side::Server => {
+                self.writer.message(&Message::Info(Bytes::from(format!("{text}\n"))))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Records trouble that is already known to the peer, or came from it.
     pub fn record(&self, problem: &Problem) {
         match problem.severity {

@@ -220,7 +220,7 @@ impl Deleter {
         metadata: &Metadata,
         reason: Reason,
     ) -> Result<bool, Fatal> {
-        if is_dir(metadata) && !self.empty(path, metadata, reason)? {
+        if is_dir(metadata) && !self.empty(path, metadata)? {
             return Ok(false);
         }
         if reason == Reason::Extraneous
@@ -249,7 +249,7 @@ impl Deleter {
     }
 
     /// Empties a directory that is being removed; `false` when something has to stay in it.
-    fn empty(&mut self, dir: &RelPath, metadata: &Metadata, reason: Reason) -> Result<bool, Fatal> {
+    fn empty(&mut self, dir: &RelPath, metadata: &Metadata) -> Result<bool, Fatal> {
         self.run.check_stop()?;
         if self.run.options.one_file_system > 0 && metadata.file_system != self.root_file_system() {
             self.run.problem(
@@ -281,16 +281,13 @@ impl Deleter {
             };
             let is_protected =
                 self.filters.protects_in_removed_dir(&rules, path.as_bytes(), is_dir(&child));
-            if is_protected || !self.remove(&path, &child, reason)? {
+            if is_protected || !self.remove(&path, &child, Reason::Extraneous)? {
                 kept = true;
             }
         }
-        if kept && self.skipped_at_limit == 0 {
-            self.run.problem(
-                Severity::Warning,
-                dir.as_bytes(),
-                "the directory is kept because something in it has to stay",
-            )?;
+        if kept {
+            let name = dir.as_bytes().escape_ascii();
+            self.run.inform(&format!("cannot delete non-empty directory: {name}"))?;
         }
         Ok(!kept)
     }

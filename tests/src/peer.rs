@@ -1,0 +1,155 @@
+//! The programs under test and the real rsync, as clients and as daemons.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a daemon may take to listen, and a run to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whose program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Bascule's.
+    Ours,
+    /// Stock rsync's.
+    Rsync,
+}
+
+/// A program built from this workspace.
+///
+/// # Panics
+/// When it was not built: run `./test`, which builds it first.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let dir = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
+    let path = dir.join(name);
+    assert!(path.exists(), "{} is missing: run ./test, which builds it", path.display());
+    path
+}
+
+/// A running daemon; dropping it ends the process.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    /// The port on 127.0.0.1.
+    pub port: u16,
+}
+
+impl Daemon {
+    /// Starts a daemon on a free port with `config`, and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start(whose: Whose, scratch: &Path, config: &str) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        let file = scratch.join(format!("daemon-{port}.conf"));
+        let log = scratch.join(format!("daemon-{port}.log"));
+        std::fs::write(&file, format!("log file = {}\n{config}", log.display())).expect("a file");
+        let mut command = match whose {
+            Whose::Ours => Command::new(program("basculed")),
+            Whose::Rsync => Command::new("rsync"),
+        };
+        command
+            .args(["--daemon", "--no-detach", "--address=127.0.0.1"])
+            .arg(format!("--port={port}"))
+            .arg(format!("--config={}", file.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().expect("the daemon starts (is rsync installed?)");
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = child.try_wait().expect("its state is known");
+            assert!(
+                ended.is_none() && began.elapsed() < PATIENCE,
+                "{whose:?} daemon did not listen ({ended:?}): {}",
+                std::fs::read_to_string(&log).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { child, port }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How a client's run went.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// The exit code.
+    pub code: i32,
+    /// The itemized lines, sorted.
+    pub items: Vec<String>,
+    /// Everything it said.
+    pub said: String,
+}
+
+/// Runs a client: `bascule mirror` or `rsync -a --delete` with the same meaning.
+///
+/// # Panics
+/// When the program does not start or does not end.
+pub fn mirror(whose: Whose, options: &[String], password: Option<&str>, ends: [&str; 2]) -> Ran {
+    let mut command = match whose {
+        Whose::Ours => {
+            let mut command = Command::new(program("bascule"));
+            command.arg("mirror");
+            command
+        }
+        Whose::Rsync => {
+            let mut command = Command::new("rsync");
+            command.args(["-a", "--modify-window=-1", "--partial-dir=.bascule-partial"]);
+            if !options.iter().any(|option| option == "--no-delete") {
+                command.arg("--delete");
+            }
+            command
+        }
+    };
+    command.args(options.iter().filter(|option| whose == Whose::Ours || *option != "--no-delete"));
+    command.args(ends).stdin(Stdio::null()).env_remove("RSYNC_PASSWORD").env("USER", "alice");
+    if let Some(password) = password {
+        command.env("RSYNC_PASSWORD", password);
+    }
+    let output = run(&mut command).expect("the client starts (is rsync installed?)");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut items: Vec<String> = text
+        .lines()
+        .filter(|line| {
+            line.starts_with(['<', '>', 'c', 'h', '.', '*']) && line.get(11..12) == Some(" ")
+        })
+        .map(ToOwned::to_owned)
+        .collect();
+    items.sort();
+    let said = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
+    Ran { code: output.status.code().unwrap_or(-1), items, said }
+}
+
+fn run(command: &mut Command) -> io::Result<std::process::Output> {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let id = child.id();
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if wait.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            // A hanging run is a failed test, not a hanging one.
+            let pid = rustix::process::Pid::from_raw(i32::try_from(id).unwrap_or(0));
+            if let Some(pid) = pid {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    });
+    let output = child.wait_with_output();
+    drop(done);
+    watch.join().map_err(|_| io::Error::other("the watcher failed"))?;
+    output
+}
