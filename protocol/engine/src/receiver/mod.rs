@@ -64,6 +64,8 @@ pub type EnterThread = Arc<dyn Fn() -> std::io::Result<()> + Send + Sync>;
 pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fatal> {
     let (to_generator, inbox) = crossbeam_channel::unbounded();
     let mut receiver = Receiver::new(Arc::clone(run), reader, to_generator, &job)?;
+    // The sender waits for what was written before: the filter rules.
+    run.writer.flush()?;
     let first = receiver.first_list()?;
     let place = destination::resolve(run, &job.destination, &first)?;
     receiver.tree = Arc::clone(&place.tree);
