@@ -58,8 +58,8 @@ pub struct Daemon {
     /// A global parameter, as if at the end of the configuration's global part.
     #[arg(short = 'M', long, value_name = "NAME=VALUE")]
     pub dparam: Vec<String>,
-    /// Serve one client on standard input and output. Implied when standard input is a network
-    /// connection, as under inetd.
+    /// Serve one client on standard input and output. Implied when standard input is a
+    /// connected socket, as under inetd.
     #[arg(long)]
     pub stdio: bool,
     /// Log more; twice for everything.

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek as _, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,6 +81,8 @@ async fn serve_config(daemon: Daemon) -> Result<(), Failure> {
     let config = load(&daemon.config, &daemon.dparam)?;
     let on_stdin = stdin_client();
     let single = daemon.stdio || on_stdin.is_some();
+    // A local socket may be only one half of what a remote shell was given.
+    let on_stdin = on_stdin.filter(|client| !daemon.stdio || client.is_network());
     let global = &config.global;
     let expanded = |text: &Option<String>| {
         text.as_deref().map(|text| config::expand(text, &config::environment))
@@ -178,7 +181,7 @@ async fn listen(connections: Connections, listeners: Vec<TcpListener>) {
 }
 
 /// Serves the one client that started this process.
-async fn serve_single(connections: Connections, on_stdin: Option<std::net::TcpStream>) {
+async fn serve_single(connections: Connections, on_stdin: Option<StdinClient>) {
     let stop = Stop::new();
     let asked = stop.clone();
     let signals = tokio::spawn(async move {
@@ -186,14 +189,13 @@ async fn serve_single(connections: Connections, on_stdin: Option<std::net::TcpSt
             asked.stop();
         }
     });
-    let socket = on_stdin.and_then(|stream| {
-        stream.set_nonblocking(true).ok()?;
-        let address = stream.peer_addr().ok()?.ip().to_canonical();
-        Some((TcpStream::from_std(stream).ok()?, address))
-    });
-    match socket {
-        Some((stream, address)) => {
+    match on_stdin {
+        Some(StdinClient::Network(stream, address)) => {
             connections.serve(stream, Peer { address: Some(address) }, stop).await;
+        }
+        #[cfg(unix)]
+        Some(StdinClient::Local(stream)) => {
+            connections.serve(stream, Peer { address: None }, stop).await;
         }
         None => {
             let pipe = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
@@ -203,21 +205,42 @@ async fn serve_single(connections: Connections, on_stdin: Option<std::net::TcpSt
     signals.abort();
 }
 
-/// The network connection that standard input is, under inetd or systemd.
+/// The connection that standard input is, under inetd or systemd: it goes both ways.
+enum StdinClient {
+    Network(TcpStream, IpAddr),
+    #[cfg(unix)]
+    Local(tokio::net::UnixStream),
+}
+
+impl StdinClient {
+    fn is_network(&self) -> bool {
+        matches!(self, Self::Network(..))
+    }
+}
+
 #[cfg(unix)]
-fn stdin_client() -> Option<std::net::TcpStream> {
+fn stdin_client() -> Option<StdinClient> {
     use std::os::fd::AsFd as _;
 
     let stdin = std::io::stdin();
     rustix::net::sockopt::socket_type(stdin.as_fd()).ok()?;
-    let stream = std::net::TcpStream::from(stdin.as_fd().try_clone_to_owned().ok()?);
-    // Fails for other kinds of socket and for one that only listens.
+    let socket = || stdin.as_fd().try_clone_to_owned().ok();
+    // The peer's address is missing for a socket that only listens, and of another kind for one
+    // that is no network connection.
+    let stream = std::net::TcpStream::from(socket()?);
+    if let Ok(address) = stream.peer_addr() {
+        stream.set_nonblocking(true).ok()?;
+        let address = address.ip().to_canonical();
+        return Some(StdinClient::Network(TcpStream::from_std(stream).ok()?, address));
+    }
+    let stream = std::os::unix::net::UnixStream::from(socket()?);
     stream.peer_addr().ok()?;
-    Some(stream)
+    stream.set_nonblocking(true).ok()?;
+    Some(StdinClient::Local(tokio::net::UnixStream::from_std(stream).ok()?))
 }
 
 #[cfg(not(unix))]
-fn stdin_client() -> Option<std::net::TcpStream> {
+fn stdin_client() -> Option<StdinClient> {
     None
 }
 
