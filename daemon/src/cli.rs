@@ -88,16 +88,16 @@ pub struct Serve {
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
     /// The module's name.
-    #[arg(long, value_name = "NAME", default_value = "mirror")]
+    #[arg(long, value_name = "NAME", default_value = "data")]
     pub module: String,
     /// The user who may log in.
-    #[arg(long, value_name = "NAME", default_value = "mirror")]
+    #[arg(long, value_name = "NAME", default_value = "bascule")]
     pub user: String,
     /// The address or name to listen on; every address of this machine if not given.
     #[arg(long, value_name = "ADDRESS")]
     pub address: Option<String>,
     /// The port to listen on; 0 lets the system choose.
-    #[arg(long, value_name = "PORT", default_value_t = 8730)]
+    #[arg(long, value_name = "PORT", default_value_t = 873)]
     pub port: u16,
     /// Where the generated password is kept.
     #[arg(long, value_name = "DIR")]

@@ -79,10 +79,8 @@ async fn serve_config(daemon: Daemon) -> Result<(), Failure> {
             .map_err(Failure::new(ExitCode::Syntax))?,
     };
     let config = load(&daemon.config, &daemon.dparam)?;
-    let on_stdin = stdin_client();
+    let on_stdin = stdin_client(daemon.stdio);
     let single = daemon.stdio || on_stdin.is_some();
-    // A local socket may be only one half of what a remote shell was given.
-    let on_stdin = on_stdin.filter(|client| !daemon.stdio || client.is_network());
     let global = &config.global;
     let expanded = |text: &Option<String>| {
         text.as_deref().map(|text| config::expand(text, &config::environment))
@@ -198,11 +196,24 @@ async fn serve_single(connections: Connections, on_stdin: Option<StdinClient>) {
             connections.serve(stream, Peer { address: None }, stop).await;
         }
         None => {
+            wait_on_stdio();
             let pipe = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
             connections.serve(pipe, Peer { address: None }, stop).await;
         }
     }
     signals.abort();
+}
+
+/// Makes reads and writes of standard input and output wait, whatever the parent made of them.
+fn wait_on_stdio() {
+    #[cfg(unix)]
+    {
+        let made = rustix::io::ioctl_fionbio(std::io::stdin(), false)
+            .and_then(|()| rustix::io::ioctl_fionbio(std::io::stdout(), false));
+        if let Err(error) = made {
+            tracing::debug!(%error, "standard input and output stay as they are");
+        }
+    }
 }
 
 /// The connection that standard input is, under inetd or systemd: it goes both ways.
@@ -212,14 +223,10 @@ enum StdinClient {
     Local(tokio::net::UnixStream),
 }
 
-impl StdinClient {
-    fn is_network(&self) -> bool {
-        matches!(self, Self::Network(..))
-    }
-}
-
+/// With `network_only`, a local socket does not count: a remote shell may have given us one for
+/// each direction.
 #[cfg(unix)]
-fn stdin_client() -> Option<StdinClient> {
+fn stdin_client(network_only: bool) -> Option<StdinClient> {
     use std::os::fd::AsFd as _;
 
     let stdin = std::io::stdin();
@@ -233,6 +240,9 @@ fn stdin_client() -> Option<StdinClient> {
         let address = address.ip().to_canonical();
         return Some(StdinClient::Network(TcpStream::from_std(stream).ok()?, address));
     }
+    if network_only {
+        return None;
+    }
     let stream = std::os::unix::net::UnixStream::from(socket()?);
     stream.peer_addr().ok()?;
     stream.set_nonblocking(true).ok()?;
@@ -240,7 +250,7 @@ fn stdin_client() -> Option<StdinClient> {
 }
 
 #[cfg(not(unix))]
-fn stdin_client() -> Option<StdinClient> {
+fn stdin_client(_network_only: bool) -> Option<StdinClient> {
     None
 }
 
