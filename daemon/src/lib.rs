@@ -1,15 +1,22 @@
 //! `basculed`, the daemon: serves rsync modules.
+//!
+//! [`cli`] → [`daemon`] → [`config`] → [`listen`] → [`connection`] → the session, which asks
+//! [`site`] for modules; [`modules`] answers with the help of [`hosts`], [`auth`], [`filters`]
+//! and [`exec`].
 
 pub mod accounts;
 pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod connection;
+pub mod daemon;
 pub mod exec;
 pub mod filters;
 pub mod glob;
 pub mod hosts;
 pub mod listen;
+pub mod log;
 pub mod modules;
 pub mod names;
 pub mod site;

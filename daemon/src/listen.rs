@@ -1,122 +1,301 @@
-//! Accepts connections and serves each in a task of its own.
+//! Listening: sockets, one task a client, an orderly end.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use bascule_engine::observe::{Event, Observer};
 use bascule_engine::stop::Stop;
-use bascule_session::server::{self, Served, ServerOptions};
-use bascule_session::site::{Peer, Site};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use bascule_session::site::Peer;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
 
-/// How long running sessions may take to end when the daemon stops.
-const FAREWELL: Duration = Duration::from_secs(10);
+use crate::names;
 
-/// Binds the daemon's address; without one, every address of this machine.
+/// How long sessions may take to end after they were asked to.
+const GRACE: Duration = Duration::from_secs(10);
+/// The pause after a failed accept, which mostly means that there are no descriptors left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Which kinds of address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4 and IPv6.
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// Opens the listening sockets: on an address or name, or on every address of this machine. With
+/// port 0 the system chooses one port for all of them.
 ///
 /// # Errors
-/// When the address makes no sense or cannot be had.
-pub async fn bind(address: Option<&str>, port: u16) -> anyhow::Result<TcpListener> {
-    let bound = match address {
-        Some(address) => TcpListener::bind((address, port)).await,
-        None => match TcpListener::bind(("::", port)).await {
-            Ok(listener) => Ok(listener),
-            Err(_) => TcpListener::bind(("0.0.0.0", port)).await,
-        },
+/// Which address cannot be used and why. A machine without IPv6 is no error.
+pub fn bind(
+    address: Option<&str>,
+    port: u16,
+    family: Family,
+    backlog: i32,
+) -> io::Result<Vec<TcpListener>> {
+    let fits = |address: &SocketAddr| match family {
+        Family::Any => true,
+        Family::V4 => address.is_ipv4(),
+        Family::V6 => address.is_ipv6(),
     };
-    bound.with_context(|| {
-        format!(
-            "cannot listen on {} port {port}; is another daemon running, or is root needed?",
-            address.unwrap_or("any address")
-        )
-    })
+    let wanted: Vec<SocketAddr> = match address {
+        Some(name) => names::resolve(name, port).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot resolve the address {name}: {error}"))
+        })?,
+        None => vec![
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+        ],
+    };
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut failure = None;
+    for mut wanted in wanted.into_iter().filter(fits) {
+        if let Some(first) = listeners.first().filter(|_| port == 0) {
+            wanted.set_port(first.local_addr()?.port());
+        }
+        match bind_one(wanted, backlog) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => {
+                let text = format!("cannot listen on {wanted}: {error}");
+                // A second family that is missing altogether is no loss; a port in use is.
+                let missing = address.is_none()
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+                    );
+                let missing = missing || error.raw_os_error() == Some(unsupported_family());
+                if !missing {
+                    return Err(io::Error::new(error.kind(), text));
+                }
+                failure = Some(io::Error::new(error.kind(), text));
+            }
+        }
+    }
+    match failure {
+        _ if !listeners.is_empty() => Ok(listeners),
+        Some(failure) => Err(failure),
+        None => Err(io::Error::new(
+            io::ErrorKind::AddrNotAvailable,
+            "there is no address of the wanted kind to listen on",
+        )),
+    }
 }
 
-/// Accepts until `stop`; then running sessions are ended.
-pub async fn accept(
-    listener: TcpListener,
-    site: Arc<dyn Site>,
-    options: ServerOptions,
-    stop: Stop,
-) {
+fn bind_one(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // On Windows this would let another program take the port over.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    TcpListener::from_std(socket.into())
+}
+
+#[cfg(unix)]
+fn unsupported_family() -> i32 {
+    rustix::io::Errno::AFNOSUPPORT.raw_os_error()
+}
+
+#[cfg(windows)]
+fn unsupported_family() -> i32 {
+    10047
+}
+
+/// Accepts clients and runs `session` for each until `end` is ready. Then sessions are asked to
+/// stop, and those that have not ended in time are cut off. A session that fails or panics
+/// touches no other.
+pub async fn run<F, S>(listeners: Vec<TcpListener>, session: F, end: impl Future<Output = ()>)
+where
+    F: Fn(TcpStream, Peer, Stop) -> S,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let (queue, mut accepted) = mpsc::channel(1);
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        acceptors.spawn(accept(listener, queue.clone()));
+    }
+    drop(queue);
+    let (stopping, _) = watch::channel(false);
     let mut sessions = JoinSet::new();
-    let (asked, mut ask) = tokio::sync::mpsc::channel::<()>(1);
-    stop.on_stop(move || {
-        // One request is enough.
-        let _ = asked.try_send(());
-    });
+    tokio::pin!(end);
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = sessions.join_next() => continue,
-            _ = ask.recv() => break,
-        };
-        match accepted {
-            Ok((stream, from)) => {
-                // A socket that refuses still works, only slower.
-                let _ = stream.set_nodelay(true);
-                let (site, stop) = (Arc::clone(&site), stop.clone());
-                sessions.spawn(async move {
-                    let peer = Peer { address: Some(from.ip().to_canonical()) };
-                    let log = Arc::new(SessionLog);
-                    log_end(from, &server::serve(stream, site, peer, options, log, stop).await);
-                });
+        tokio::select! {
+            () = &mut end => break,
+            Some(ended) = sessions.join_next() => note_panic(ended),
+            client = accepted.recv() => {
+                let Some((stream, address)) = client else { break };
+                let peer = Peer { address: Some(address.ip().to_canonical()) };
+                prepare(&stream);
+                let stop = Stop::new();
+                let running = session(stream, peer, stop.clone());
+                sessions.spawn(until_stopped(running, stop, stopping.subscribe()));
+            }
+        }
+    }
+    acceptors.shutdown().await;
+    stopping.send_replace(true);
+    let finished = tokio::time::timeout(GRACE, async {
+        while let Some(ended) = sessions.join_next().await {
+            note_panic(ended);
+        }
+    });
+    if finished.await.is_err() {
+        tracing::warn!(sessions = sessions.len(), "sessions cut off");
+        sessions.shutdown().await;
+    }
+}
+
+async fn accept(listener: TcpListener, queue: mpsc::Sender<(TcpStream, SocketAddr)>) {
+    loop {
+        match listener.accept().await {
+            Ok(client) => {
+                if queue.send(client).await.is_err() {
+                    return;
+                }
             }
             Err(error) => {
-                // Out of descriptors, most likely: serving the others frees some.
-                tracing::warn!(event = "accept_failed", %error);
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                tracing::warn!(%error, "cannot accept a client");
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
-    let all = async { while sessions.join_next().await.is_some() {} };
-    if tokio::time::timeout(FAREWELL, all).await.is_err() {
-        tracing::warn!(event = "sessions_cut", "some sessions did not end in time");
+}
+
+/// Runs a session and hands the daemon's stop on to it.
+async fn until_stopped(
+    session: impl Future<Output = ()>,
+    stop: Stop,
+    mut stopping: watch::Receiver<bool>,
+) {
+    tokio::pin!(session);
+    tokio::select! {
+        () = &mut session => return,
+        _ = stopping.wait_for(|stopping| *stopping) => stop.stop(),
+    }
+    session.await;
+}
+
+/// Small records must not wait for each other; a peer that is gone must be noticed.
+fn prepare(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    if let Err(error) = socket.set_tcp_nodelay(true).and_then(|()| socket.set_keepalive(true)) {
+        tracing::debug!(%error, "cannot set socket options");
     }
 }
 
-/// Serves one connection on standard input and output.
-pub async fn stdio(site: Arc<dyn Site>, options: ServerOptions, stop: Stop) {
-    let stream = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
-    let peer = Peer { address: None };
-    let served = server::serve(stream, site, peer, options, Arc::new(SessionLog), stop).await;
-    log_end(SocketAddr::from(([0, 0, 0, 0], 0)), &served);
-}
-
-fn log_end(from: SocketAddr, served: &Served) {
-    let counters = &served.report.counters;
-    let module = served.module.as_deref().unwrap_or("-");
-    match &served.error {
-        None => tracing::info!(
-            event = "session_ended",
-            %from,
-            module,
-            transferred = counters.transferred,
-            deleted = counters.deleted,
-            read = counters.wire_read,
-            written = counters.wire_written,
-            code = served.report.exit_code().code(),
-        ),
-        Some(error) => tracing::warn!(
-            event = "session_failed",
-            %from,
-            module,
-            code = error.exit.code(),
-            error = %error.text.escape_debug(),
-        ),
+fn note_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("a session failed: this is a fault of Bascule");
     }
 }
 
-/// Writes the trouble of a session to the log.
-struct SessionLog;
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-impl Observer for SessionLog {
-    fn on(&self, event: &Event<'_>) {
-        if let Event::Problem(problem) = event {
-            tracing::warn!(event = "problem", text = %problem.to_string().escape_debug());
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn local() -> (Vec<TcpListener>, SocketAddr) {
+        let listeners = bind(Some("127.0.0.1"), 0, Family::Any, 5).expect("a free port");
+        let address = listeners[0].local_addr().expect("an address");
+        (listeners, address)
+    }
+
+    #[tokio::test]
+    async fn a_session_that_panics_touches_no_other() {
+        let (listeners, address) = local();
+        let (end, ended) = oneshot::channel::<()>();
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let running = tokio::spawn(run(
+            listeners,
+            move |mut stream: TcpStream, peer: Peer, _stop| {
+                let number = counted.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    assert!(number != 0, "the first session fails");
+                    assert!(peer.address.is_some_and(|address| address.is_loopback()));
+                    let _ = stream.write_all(b"hello").await;
+                }
+            },
+            async {
+                let _ = ended.await;
+            },
+        ));
+        for expected in [&b""[..], b"hello", b"hello"] {
+            let mut stream = TcpStream::connect(address).await.expect("connected");
+            let mut read = Vec::new();
+            let _ = stream.read_to_end(&mut read).await;
+            assert_eq!(read, expected);
         }
+        end.send(()).expect("still running");
+        running.await.expect("ended");
+        assert_eq!(count.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn the_end_stops_sessions_and_closes_the_port() {
+        let (listeners, address) = local();
+        let (end, ended) = oneshot::channel::<()>();
+        let (begun, begin) = oneshot::channel::<()>();
+        let begun = std::sync::Mutex::new(Some(begun));
+        let running = tokio::spawn(run(
+            listeners,
+            move |_stream, _peer, stop: Stop| {
+                let begun = begun.lock().ok().and_then(|mut begun| begun.take());
+                async move {
+                    let (asked, ask) = oneshot::channel();
+                    stop.on_stop(move || {
+                        let _ = asked.send(());
+                    });
+                    let _ = begun.map(|begun| begun.send(()));
+                    let _ = ask.await;
+                }
+            },
+            async {
+                let _ = ended.await;
+            },
+        ));
+        let _client = TcpStream::connect(address).await.expect("connected");
+        begin.await.expect("a session");
+        end.send(()).expect("still running");
+        running.await.expect("ended");
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn all_families_share_the_port_that_the_system_chose() {
+        let listeners = bind(None, 0, Family::Any, 5).expect("a free port");
+        let ports: Vec<u16> =
+            listeners.iter().filter_map(|l| l.local_addr().ok()).map(|a| a.port()).collect();
+        assert!(ports.iter().all(|port| *port != 0 && *port == ports[0]), "{ports:?}");
+        let only = bind(None, 0, Family::V4, 5).expect("a free port");
+        assert_eq!(only.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named() {
+        let (_listeners, address) = local();
+        let error = bind(Some("127.0.0.1"), address.port(), Family::Any, 5).expect_err("in use");
+        assert!(error.to_string().starts_with(&format!("cannot listen on {address}:")), "{error}");
+        let error = bind(Some("::1"), 0, Family::V4, 5).expect_err("no such address");
+        assert!(error.to_string().starts_with("there is no address"), "{error}");
     }
 }

@@ -1,156 +1,295 @@
-//! `basculed serve`: one writable module with a generated password, without a configuration.
+//! `basculed serve DIR`: one writable module with a generated password and no configuration file.
 
-use std::io::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
-use crate::cli::Serve;
-use crate::config::{self, Config};
+use crate::config::{Config, Module, Place, Rules};
 
-/// What is typed on the source, and what serves it.
-pub struct Prepared {
-    /// The configuration with the one module.
-    pub config: Config,
-    /// The lines for the administrator.
-    pub instructions: String,
+/// Letters and digits that nobody mistakes for each other; 32 of them, so that five random bits
+/// choose one.
+const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// The length of a generated password: 120 random bits.
+const PASSWORD_LENGTH: usize = 24;
+
+/// What is served and to whom.
+#[derive(Debug)]
+pub struct ZeroConfig {
+    /// The directory, absolute.
+    pub directory: PathBuf,
+    /// The module's name.
+    pub module: String,
+    /// The user who may log in.
+    pub user: String,
+    /// The file that holds the password alone.
+    pub password_file: PathBuf,
+    /// The file that the daemon checks logins with.
+    pub secrets_file: PathBuf,
 }
 
-/// Makes the configuration of one module; the password is generated unless its file exists.
+impl ZeroConfig {
+    /// Checks the names, and makes the password unless an earlier start has made it already.
+    ///
+    /// # Errors
+    /// What is wrong with the directory or a name, or which file cannot be written.
+    pub fn prepare(
+        directory: &Path,
+        module: &str,
+        user: &str,
+        state: &Path,
+    ) -> anyhow::Result<Self> {
+        for (what, name) in [("module", module), ("user", user)] {
+            check_name(what, name)?;
+        }
+        let shown = directory.display();
+        let directory =
+            directory.canonicalize().with_context(|| format!("cannot serve {shown}"))?;
+        if !directory.is_dir() {
+            bail!("cannot serve {shown}: it is not a directory");
+        }
+        if directory.to_str().is_none() {
+            bail!("cannot serve {shown}: its path is not UTF-8");
+        }
+        make_private_dir(state).with_context(|| format!("cannot make {}", state.display()))?;
+        let state = state.canonicalize().with_context(|| state.display().to_string())?;
+        if state.starts_with(&directory) {
+            bail!(
+                "the passwords in {} would be served too; name another --state-dir",
+                state.display()
+            );
+        }
+        let password_file = state.join(format!("{module}.password"));
+        let secrets_file = state.join(format!("{module}.secrets"));
+        let password = password(&password_file)?;
+        write_private(&secrets_file, &format!("{user}:{password}\n"), true)
+            .with_context(|| format!("cannot write {}", secrets_file.display()))?;
+        let (module, user) = (module.to_owned(), user.to_owned());
+        Ok(Self { directory, module, user, password_file, secrets_file })
+    }
+
+    /// The configuration of the one module: a true copy, so symlinks are kept as they are; the
+    /// files are written by whoever started the daemon.
+    pub fn config(&self) -> Config {
+        let text = |path: &Path| path.to_str().map(|path| path.replace('%', "%%"));
+        let own = bascule_platform::privileges::own_ids();
+        let module = Module {
+            name: self.module.clone(),
+            place: Place { file: Arc::from("basculed serve"), line: 0 },
+            rules: Rules {
+                path: text(&self.directory),
+                read_only: false,
+                uid: own.map(|(uid, _)| uid.to_string()),
+                gid: own.map(|(_, gid)| gid.to_string()),
+                use_chroot: Some(false),
+                munge_symlinks: Some(false),
+                auth_users: Some(self.user.clone()),
+                secrets_file: text(&self.secrets_file),
+                strict_modes: cfg!(unix),
+                ..Rules::default()
+            },
+        };
+        Config { modules: vec![Arc::new(module)], ..Config::default() }
+    }
+
+    /// What to do on the source, for the terminal.
+    pub fn instructions(&self, address: Option<&str>, port: u16) -> String {
+        let host = host(address);
+        let Self { directory, module, user, password_file, .. } = self;
+        format!(
+            "Serving {} as module {module} on port {port}, for user {user}.\n\
+             The password is in {}; copy that file to the source, keep it at mode 600,\n\
+             and type there:\n\n  \
+             bascule mirror SRC/ rsync://{user}@{host}:{port}/{module}/ \
+             --password-file={module}.password\n\n\
+             Ctrl-C ends the daemon.\n",
+            directory.display(),
+            password_file.display(),
+        )
+    }
+}
+
+/// Where passwords are kept between starts.
 ///
 /// # Errors
-/// When the folder is not there, a name cannot be used, or the password cannot be stored.
-pub fn prepare(serve: &Serve) -> anyhow::Result<Prepared> {
-    let Serve { dir, module, user, secrets_file, address, port } = serve;
-    let dir = dir.canonicalize().with_context(|| format!("{}", dir.display()))?;
-    if !dir.is_dir() {
-        bail!("{}: not a folder", dir.display());
+/// When the environment names no place.
+pub fn state_dir() -> anyhow::Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(dir) = set("STATE_DIRECTORY") {
+        return Ok(dir);
     }
-    for (what, name) in [("module", module), ("user", user)] {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if name.is_empty() || name == "global" || !name.bytes().all(fits) {
-            bail!("{name:?}: a {what} name consists of letters, digits, '-', '_' and '.'");
+    let base = if cfg!(windows) {
+        set("LOCALAPPDATA")
+    } else {
+        set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))
+    };
+    match base {
+        Some(base) => Ok(base.join("basculed")),
+        None => bail!("there is no home directory for the password; name one with --state-dir"),
+    }
+}
+
+fn check_name(what: &str, name: &str) -> anyhow::Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.chars().all(fits) {
+        bail!(
+            "the {what} name \"{}\" must be letters, digits, '.', '_' and '-'",
+            name.escape_debug()
+        );
+    }
+    Ok(())
+}
+
+fn host(address: Option<&str>) -> String {
+    match address.map(|address| (address, address.parse::<IpAddr>())) {
+        Some((_, Ok(ip))) if ip.is_unspecified() => {}
+        Some((address, Ok(IpAddr::V6(_)))) => return format!("[{address}]"),
+        Some((address, _)) => return address.to_owned(),
+        None => {}
+    }
+    dns_lookup::get_hostname().unwrap_or_else(|_| "HOST".to_owned())
+}
+
+/// The password of an earlier start, or a new one.
+fn password(file: &Path) -> anyhow::Result<String> {
+    match bascule_platform::secret::read(file) {
+        Ok(bytes) => {
+            let text = String::from_utf8(bytes).unwrap_or_default();
+            let password = text.lines().next().unwrap_or_default().to_owned();
+            if password.is_empty() {
+                bail!("{} holds no password; remove it to get a new one", file.display());
+            }
+            Ok(password)
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let password = generate()?;
+            write_private(file, &format!("{password}\n"), false)
+                .with_context(|| format!("cannot write {}", file.display()))?;
+            Ok(password)
+        }
+        Err(error) => Err(error.into()),
     }
-    let secrets = secrets_file.clone().unwrap_or_else(|| default_secrets(&dir, module));
-    let is_new = store_password(&secrets, user)?;
-    let root = if cfg!(unix) { "uid = 0\ngid = 0\n" } else { "" };
-    let text = format!(
-        "[{module}]\npath = {}\nread only = no\n{root}auth users = {user}\nsecrets file = {}\n",
-        literal(&dir)?,
-        literal(&secrets)?
-    );
-    let config = config::parse(text.as_bytes(), "basculed serve", &[])?;
-    let host = address.clone().unwrap_or_else(host_name);
-    let port = if *port == 873 { String::new() } else { format!(":{port}") };
-    let state = if is_new { "generated" } else { "kept from before" };
-    let instructions = format!(
-        "Serving {} as module {module}.\n\
-         The password ({state}) is in {}: copy what follows \"{user}:\" into a file on the source, \
-         readable only by its owner.\n\
-         On the source, type:\n\n    \
-         bascule mirror --password-file=FILE SRC/ rsync://{user}@{host}{port}/{module}/\n",
-        dir.display(),
-        secrets.display(),
-    );
-    Ok(Prepared { config, instructions })
 }
 
-fn default_secrets(dir: &Path, module: &str) -> PathBuf {
-    let name = format!(".basculed-{module}.secret");
-    dir.parent().unwrap_or(dir).join(name)
+fn generate() -> anyhow::Result<String> {
+    let mut random = [0; PASSWORD_LENGTH];
+    getrandom::fill(&mut random).context("no random numbers to be had")?;
+    let letter = |byte: u8| char::from(ALPHABET[usize::from(byte % 32)]);
+    Ok(random.into_iter().map(letter).collect())
 }
 
-/// Writes `user:password` to a file that only its owner may read; tells whether it is new.
-fn store_password(path: &Path, user: &str) -> anyhow::Result<bool> {
-    let mut options = std::fs::OpenOptions::new();
+fn make_private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_private(path: &Path, text: &str, replace: bool) -> io::Result<()> {
+    let staged = path.with_extension(format!("new.{}", std::process::id()));
+    let target = if replace { &staged } else { path };
+    let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = match options.open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let text = bascule_platform::secret::read(path)?;
-            let known = text.split(|byte| *byte == b'\n').any(|line| {
-                line.strip_prefix(user.as_bytes()).is_some_and(|rest| rest.starts_with(b":"))
-            });
-            if !known {
-                bail!("{}: it exists and has no password for {user}", path.display());
-            }
-            return Ok(false);
+    let mut file = match options.open(target) {
+        // Left behind by a process that is gone and had our number.
+        Err(error) if replace && error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(target)?;
+            options.open(target)?
         }
-        Err(error) => return Err(error).with_context(|| format!("{}", path.display())),
+        other => other?,
     };
-    writeln!(file, "{user}:{}", password()?).with_context(|| format!("{}", path.display()))?;
-    Ok(true)
-}
-
-/// 32 characters of an alphabet of 32: 160 bits.
-fn password() -> anyhow::Result<String> {
-    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
-    Ok(random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
-}
-
-/// A path as a parameter's value: `%` starts a variable there.
-fn literal(path: &Path) -> anyhow::Result<String> {
-    let text = path.to_str().with_context(|| format!("{}: not UTF-8", path.display()))?;
-    if text.contains(['\n', '\r', '%']) {
-        bail!("{text:?}: such a path needs a configuration file");
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let placed =
+        written.and_then(|()| if replace { std::fs::rename(target, path) } else { Ok(()) });
+    if placed.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(target);
     }
-    Ok(text.to_owned())
-}
-
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "THIS-HOST".to_owned(),
-        name => name.to_owned(),
-    }
+    placed
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn makes_one_module_and_keeps_its_password() {
-        let scratch = tempfile::tempdir().expect("a scratch folder");
-        let dir = scratch.path().join("mail");
-        std::fs::create_dir(&dir).expect("a folder");
-        let serve = Serve {
-            dir,
-            module: "mail".into(),
-            user: "admin".into(),
-            secrets_file: None,
-            address: Some("127.0.0.1".into()),
-            port: 8730,
-        };
-        let first = prepare(&serve).expect("it works");
-        let secret = scratch.path().canonicalize().expect("a path").join(".basculed-mail.secret");
-        let stored = std::fs::read_to_string(&secret).expect("the password was stored");
-        assert!(stored.starts_with("admin:") && stored.trim().len() == 6 + 32);
-        assert!(first.instructions.contains("rsync://admin@127.0.0.1:8730/mail/"));
-        assert!(!first.instructions.contains(stored.trim().trim_start_matches("admin:")));
-        assert!(first.config.module(b"mail").is_some_and(|module| !module.rules.read_only));
-        prepare(&serve).expect("it works again");
-        assert_eq!(std::fs::read_to_string(&secret).expect("still there"), stored);
+    fn prepare(root: &Path, module: &str, user: &str) -> anyhow::Result<ZeroConfig> {
+        std::fs::create_dir_all(root.join("100%")).expect("a directory");
+        ZeroConfig::prepare(&root.join("100%"), module, user, &root.join("state/here"))
     }
 
     #[test]
-    fn refuses_names_that_would_change_the_configuration() {
-        let scratch = tempfile::tempdir().expect("a scratch folder");
-        for module in ["a]", "x\npath=/", "", "global"] {
-            let serve = Serve {
-                dir: scratch.path().into(),
-                module: module.into(),
-                user: "u".into(),
-                secrets_file: Some(scratch.path().join("s")),
-                address: None,
-                port: 873,
-            };
-            assert!(prepare(&serve).is_err(), "{module:?}");
+    fn a_second_start_keeps_the_password() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = prepare(dir.path(), "mail", "joe").expect("prepared");
+        let read = |path: &Path| std::fs::read_to_string(path).expect("readable");
+        let password = read(&first.password_file);
+        assert_eq!(password.trim_end().len(), PASSWORD_LENGTH);
+        let second = prepare(dir.path(), "mail", "sam").expect("prepared");
+        assert_eq!(read(&second.password_file), password);
+        assert_eq!(read(&second.secrets_file), format!("sam:{password}"));
+        let other = prepare(dir.path(), "other", "joe").expect("prepared");
+        assert_ne!(read(&other.password_file), password);
+        #[cfg(unix)]
+        for file in [&second.password_file, &second.secrets_file] {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(file).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", file.display());
         }
+    }
+
+    #[test]
+    fn the_module_is_writable_for_one_user_only() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let zero = prepare(dir.path(), "mail", "joe").expect("prepared");
+        let config = zero.config();
+        let rules = &config.module(b"mail").expect("the module").rules;
+        assert!(!rules.read_only);
+        assert_eq!(rules.auth_users.as_deref(), Some("joe"));
+        assert!(rules.path.as_deref().expect("a path").ends_with("/100%%"));
+        let text = zero.instructions(Some("2001:db8::1"), 8730);
+        assert!(
+            text.contains(
+                "bascule mirror SRC/ rsync://joe@[2001:db8::1]:8730/mail/ --password-file=mail.password\n"
+            ),
+            "{text}"
+        );
+        let password = std::fs::read_to_string(&zero.password_file).expect("readable");
+        assert!(!text.contains(password.trim_end()));
+    }
+
+    #[test]
+    fn odd_names_and_places_are_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (module, user) in [("", "joe"), ("a/b", "joe"), ("..", "joe"), ("m", "*"), ("m", "a:b")]
+        {
+            assert!(prepare(dir.path(), module, user).is_err(), "{module} {user}");
+        }
+        let gone = ZeroConfig::prepare(&dir.path().join("gone"), "m", "u", dir.path());
+        assert!(gone.is_err());
+        let inside = ZeroConfig::prepare(dir.path(), "m", "u", &dir.path().join("state"));
+        let text = inside.expect_err("inside").to_string();
+        assert!(text.contains("would be served too"), "{text}");
+    }
+
+    #[test]
+    fn a_password_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let zero = prepare(dir.path(), "m", "u").expect("prepared");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let open = std::fs::Permissions::from_mode(0o644);
+            std::fs::set_permissions(&zero.password_file, open).expect("chmod");
+            assert!(prepare(dir.path(), "m", "u").is_err());
+        }
+        std::fs::remove_file(&zero.password_file).expect("removed");
+        assert!(prepare(dir.path(), "m", "u").is_ok());
     }
 }

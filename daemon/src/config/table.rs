@@ -86,7 +86,7 @@ fn check_chmod(value: &str) -> Result<(), String> {
 }
 
 fn check_absolute(value: &str) -> Result<(), String> {
-    if value.is_empty() || std::path::Path::new(value).is_absolute() {
+    if value.is_empty() || std::path::Path::new(value).has_root() {
         return Ok(());
     }
     Err(format!("\"{}\" must be an absolute path", shorten(value)))

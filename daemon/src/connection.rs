@@ -1,0 +1,95 @@
+//! One client from its first byte to its last, and what the log says of it.
+
+use std::sync::Arc;
+
+use bascule_engine::observe::{Event, Observer};
+use bascule_engine::stop::Stop;
+use bascule_session::server::{Served, ServerOptions, serve};
+use bascule_session::site::{Peer, Site};
+use bascule_wire::Version;
+use bascule_wire::args::Direction;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::client::Client;
+
+/// How every client is served.
+#[derive(Clone)]
+pub struct Connections {
+    site: Arc<dyn Site>,
+    options: ServerOptions,
+}
+
+impl Connections {
+    /// Serves a site; `highest` is the highest protocol number to offer.
+    pub fn new(site: Arc<dyn Site>, highest: Version) -> Self {
+        let umask = bascule_platform::umask();
+        Self { site, options: ServerOptions { highest, umask } }
+    }
+
+    /// Serves one client to its end. `stop` cuts it short.
+    pub async fn serve<S>(&self, stream: S, peer: Peer, stop: Stop)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let address = Client { address: peer.address, ..Client::default() }.address_text();
+        tracing::debug!(address, "connected");
+        let site = Arc::clone(&self.site);
+        let problems = Arc::new(Problems { address: address.clone() });
+        let served = serve(stream, site, peer, self.options, problems, stop).await;
+        report(&address, &served);
+    }
+}
+
+/// Writes trouble with single files to the log.
+struct Problems {
+    address: String,
+}
+
+impl Observer for Problems {
+    fn on(&self, event: &Event<'_>) {
+        if let Event::Problem(problem) = event
+            && !problem.remote
+        {
+            tracing::warn!(address = self.address, %problem, "file trouble");
+        }
+    }
+}
+
+fn report(address: &str, served: &Served) {
+    let Some(module) = &served.module else {
+        if let Some(error) = &served.error {
+            tracing::info!(address, %error, "connection ended early");
+        }
+        return;
+    };
+    let operation = match served.direction {
+        Some(Direction::Push) => "push",
+        Some(Direction::Pull) => "pull",
+        None => "none",
+    };
+    let counters = &served.report.counters;
+    let (read, written, deleted) = (counters.wire_read, counters.wire_written, counters.deleted);
+    match &served.error {
+        None => {
+            let code = served.report.exit_code().code();
+            let files = counters.transferred;
+            tracing::info!(
+                module,
+                address,
+                operation,
+                code,
+                files,
+                deleted,
+                read,
+                written,
+                "transfer done"
+            );
+        }
+        Some(error) => {
+            let code = error.exit.code();
+            tracing::warn!(
+                module, address, operation, code, %error, deleted, read, written, "transfer failed"
+            );
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! What the program does once its command line is read.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Seek as _, Write as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bascule_engine::outcome::ExitCode;
+use bascule_engine::stop::Stop;
+use bascule_session::site::Peer;
+use bascule_wire::Version;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::cli::{CheckConfig, Cli, Command, Daemon, Serve};
+use crate::config::{self, Config};
+use crate::connection::Connections;
+use crate::listen::{self, Family};
+use crate::log::{self, Destination};
+use crate::site::DaemonSite;
+use crate::zero::{self, ZeroConfig};
+
+/// The port of rsync daemons.
+const RSYNC_PORT: u16 = 873;
+
+/// A failure with the exit code that rsync would end with.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: ExitCode,
+    /// What happened.
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    fn new(exit: ExitCode) -> impl FnOnce(anyhow::Error) -> Self {
+        move |error| Self { exit, error }
+    }
+}
+
+/// Runs the program.
+///
+/// # Errors
+/// Why it could not start.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        None => serve_config(cli.daemon).await,
+        Some(Command::CheckConfig(check)) => check_config(&check),
+        Some(Command::Serve(serve)) => serve_directory(serve).await,
+    }
+}
+
+fn check_config(check: &CheckConfig) -> Result<(), Failure> {
+    let config = load(&check.file, &check.dparam)?;
+    for warning in &config.warnings {
+        eprintln!("warning: {warning}");
+    }
+    println!("{}: good, {} module(s)", check.file.display(), config.modules.len());
+    for module in &config.modules {
+        let path = module.rules.path.as_deref().unwrap_or_default();
+        println!("  {:<15} {path}", module.name);
+    }
+    Ok(())
+}
+
+fn load(path: &Path, overrides: &[String]) -> Result<Config, Failure> {
+    config::load(path, overrides).map_err(|errors| Failure {
+        exit: ExitCode::Syntax,
+        error: anyhow::Error::new(errors).context("the configuration cannot be used"),
+    })
+}
+
+async fn serve_config(daemon: Daemon) -> Result<(), Failure> {
+    let highest = match daemon.protocol {
+        None => Version::NEWEST,
+        Some(number) => Version::new(number)
+            .map_err(anyhow::Error::from)
+            .map_err(Failure::new(ExitCode::Syntax))?,
+    };
+    let config = load(&daemon.config, &daemon.dparam)?;
+    let on_stdin = stdin_client(daemon.stdio);
+    let single = daemon.stdio || on_stdin.is_some();
+    let global = &config.global;
+    let expanded = |text: &Option<String>| {
+        text.as_deref().map(|text| config::expand(text, &config::environment))
+    };
+    let log_file = daemon.log_file.clone().or(expanded(&global.log_file).map(PathBuf::from));
+    start_log(log_file.as_deref(), daemon.verbose, single);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let address = daemon.address.clone().or(expanded(&global.address));
+    let port = match (daemon.port, u16::try_from(global.port)) {
+        (Some(port), _) => port,
+        (None, Ok(port)) if port != 0 => port,
+        _ => RSYNC_PORT,
+    };
+    let family = match (daemon.ipv4, daemon.ipv6) {
+        (true, _) => Family::V4,
+        (_, true) => Family::V6,
+        _ => Family::Any,
+    };
+    let backlog = i32::try_from(global.listen_backlog).unwrap_or(i32::MAX);
+    let pid_file = expanded(&global.pid_file);
+    let limited = config.modules.iter().any(|module| module.rules.max_connections > 0);
+    let site = DaemonSite::following(daemon.config, daemon.dparam, Arc::new(config));
+    let connections = Connections::new(Arc::new(site), highest);
+    if single {
+        if limited {
+            tracing::warn!(
+                "max connections counts the clients of one process; limit inetd or systemd instead"
+            );
+        }
+        serve_single(connections, on_stdin).await;
+        return Ok(());
+    }
+    let listeners = bind(address.as_deref(), port, family, backlog)?;
+    let pid_file = pid_file
+        .map(|path| PidFile::write(PathBuf::from(path)))
+        .transpose()
+        .map_err(Failure::new(ExitCode::FileIo))?;
+    listen(connections, listeners).await;
+    drop(pid_file);
+    Ok(())
+}
+
+async fn serve_directory(serve: Serve) -> Result<(), Failure> {
+    start_log(serve.log_file.as_deref(), serve.verbose, false);
+    let zero = serve
+        .state_dir
+        .clone()
+        .map_or_else(zero::state_dir, Ok)
+        .and_then(|state| ZeroConfig::prepare(&serve.directory, &serve.module, &serve.user, &state))
+        .map_err(Failure::new(ExitCode::Syntax))?;
+    let listeners = bind(serve.address.as_deref(), serve.port, Family::Any, 128)?;
+    let port = listeners
+        .first()
+        .and_then(|listener| listener.local_addr().ok())
+        .map_or(serve.port, |address| address.port());
+    print!("{}", zero.instructions(serve.address.as_deref(), port));
+    // Nobody may be reading; the daemon works all the same.
+    let _ = std::io::stdout().flush();
+    let site = DaemonSite::fixed(Arc::new(zero.config()));
+    listen(Connections::new(Arc::new(site), Version::NEWEST), listeners).await;
+    Ok(())
+}
+
+fn bind(
+    address: Option<&str>,
+    port: u16,
+    family: Family,
+    backlog: i32,
+) -> Result<Vec<TcpListener>, Failure> {
+    listen::bind(address, port, family, backlog)
+        .map_err(anyhow::Error::from)
+        .map_err(Failure::new(ExitCode::Socket))
+}
+
+async fn listen(connections: Connections, listeners: Vec<TcpListener>) {
+    for listener in &listeners {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+        }
+    }
+    let session = move |stream: TcpStream, peer: Peer, stop: Stop| {
+        let connections = connections.clone();
+        async move { connections.serve(stream, peer, stop).await }
+    };
+    let end = async {
+        if let Err(error) = bascule_platform::signals::interrupted().await {
+            tracing::error!(%error, "signals cannot be caught");
+            std::future::pending::<()>().await;
+        }
+        tracing::info!("stopping");
+    };
+    listen::run(listeners, session, end).await;
+    tracing::info!("stopped");
+}
+
+/// Serves the one client that started this process.
+async fn serve_single(connections: Connections, on_stdin: Option<StdinClient>) {
+    let stop = Stop::new();
+    let asked = stop.clone();
+    let signals = tokio::spawn(async move {
+        if bascule_platform::signals::interrupted().await.is_ok() {
+            asked.stop();
+        }
+    });
+    match on_stdin {
+        Some(StdinClient::Network(stream, address)) => {
+            connections.serve(stream, Peer { address: Some(address) }, stop).await;
+        }
+        #[cfg(unix)]
+        Some(StdinClient::Local(stream)) => {
+            connections.serve(stream, Peer { address: None }, stop).await;
+        }
+        None => {
+            wait_on_stdio();
+            let pipe = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
+            connections.serve(pipe, Peer { address: None }, stop).await;
+        }
+    }
+    signals.abort();
+}
+
+/// Makes reads and writes of standard input and output wait, whatever the parent made of them.
+fn wait_on_stdio() {
+    #[cfg(unix)]
+    {
+        let made = rustix::io::ioctl_fionbio(std::io::stdin(), false)
+            .and_then(|()| rustix::io::ioctl_fionbio(std::io::stdout(), false));
+        if let Err(error) = made {
+            tracing::debug!(%error, "standard input and output stay as they are");
+        }
+    }
+}
+
+/// The connection that standard input is, under inetd or systemd: it goes both ways.
+enum StdinClient {
+    Network(TcpStream, IpAddr),
+    #[cfg(unix)]
+    Local(tokio::net::UnixStream),
+}
+
+/// With `network_only`, a local socket does not count: a remote shell may have given us one for
+/// each direction.
+#[cfg(unix)]
+fn stdin_client(network_only: bool) -> Option<StdinClient> {
+    use std::os::fd::AsFd as _;
+
+    let stdin = std::io::stdin();
+    rustix::net::sockopt::socket_type(stdin.as_fd()).ok()?;
+    let socket = || stdin.as_fd().try_clone_to_owned().ok();
+    // The peer's address is missing for a socket that only listens, and of another kind for one
+    // that is no network connection.
+    let stream = std::net::TcpStream::from(socket()?);
+    if let Ok(address) = stream.peer_addr() {
+        stream.set_nonblocking(true).ok()?;
+        let address = address.ip().to_canonical();
+        return Some(StdinClient::Network(TcpStream::from_std(stream).ok()?, address));
+    }
+    if network_only {
+        return None;
+    }
+    let stream = std::os::unix::net::UnixStream::from(socket()?);
+    stream.peer_addr().ok()?;
+    stream.set_nonblocking(true).ok()?;
+    Some(StdinClient::Local(tokio::net::UnixStream::from_std(stream).ok()?))
+}
+
+#[cfg(not(unix))]
+fn stdin_client(_network_only: bool) -> Option<StdinClient> {
+    None
+}
+
+/// Starts the log. A log file that cannot be opened is no reason not to serve. With one client on
+/// standard input, standard error may lead to that client.
+fn start_log(file: Option<&Path>, verbose: u8, single: bool) {
+    let other =
+        if single && stderr_is_socket() { Destination::Nowhere } else { Destination::Stderr };
+    let Some(path) = file else {
+        return log::start(other, verbose);
+    };
+    match log::open(path) {
+        Ok(file) => log::start(Destination::File(file), verbose),
+        Err(error) => {
+            log::start(other, verbose);
+            tracing::error!(path = %path.display(), %error, "cannot open the log file");
+        }
+    }
+}
+
+#[cfg(unix)]
+fn stderr_is_socket() -> bool {
+    rustix::net::sockopt::socket_type(std::io::stderr()).is_ok()
+}
+
+#[cfg(not(unix))]
+fn stderr_is_socket() -> bool {
+    true
+}
+
+/// A file with this process's number, locked while the daemon runs and removed at the end.
+#[derive(Debug)]
+struct PidFile {
+    path: PathBuf,
+    _locked: File,
+}
+
+impl PidFile {
+    fn write(path: PathBuf) -> anyhow::Result<Self> {
+        let shown = path.display().to_string();
+        let cannot = || format!("cannot write the pid file {shown}");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(&path).with_context(cannot)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                anyhow::bail!("another daemon is running: it holds the pid file {shown}");
+            }
+            Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
+        }
+        file.set_len(0).with_context(cannot)?;
+        file.rewind().with_context(cannot)?;
+        writeln!(file, "{}", std::process::id()).with_context(cannot)?;
+        Ok(Self { path, _locked: file })
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the pid file");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pid_file_belongs_to_one_daemon() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("pid");
+        std::fs::write(&path, "left behind by another process\n").expect("written");
+        let held = PidFile::write(path.clone()).expect("free");
+        let text = std::fs::read_to_string(&path).expect("readable");
+        assert_eq!(text, format!("{}\n", std::process::id()));
+        let error = PidFile::write(path.clone()).expect_err("held");
+        assert!(error.to_string().starts_with("another daemon is running"), "{error}");
+        drop(held);
+        assert!(!path.exists());
+    }
+}
