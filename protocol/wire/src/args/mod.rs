@@ -14,6 +14,7 @@ mod size;
 mod table;
 
 pub use capabilities::Capabilities;
+pub(crate) use capabilities::may_recurse_incrementally;
 pub use client::{encode_args, secluded_args, server_args};
 pub use decoder::ArgsDecoder;
 pub use quote::{escape_option, split_module_paths, strip_module, unescape_option};

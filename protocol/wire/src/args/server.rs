@@ -429,6 +429,7 @@ mod tests {
             "--server --timeout=x . m/",
             "--server --block-size=131073 . m/",
             "--server --checksum-choice=crc . m/",
+            "--server --checksum-choice=blake3 . m/",
             "--server --temp-dir= . m/",
             "--server stray . m/",
             "--server - . m/",

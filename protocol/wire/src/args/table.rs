@@ -598,10 +598,14 @@ fn checksum_choice(text: &[u8]) -> Result<Option<ChecksumChoice>, &'static str> 
         return Ok(None);
     }
     let (transfer, list) = text.split_once(',').unwrap_or((&text, &text));
-    Ok(Some(ChecksumChoice {
+    let choice = ChecksumChoice {
         transfer: ChecksumName::parse(transfer).ok_or(UNKNOWN)?,
         list: ChecksumName::parse(list).ok_or(UNKNOWN)?,
-    }))
+    };
+    if checksum_argument(choice).is_none() {
+        return Err("it is agreed on by negotiation, never by an argument");
+    }
+    Ok(Some(choice))
 }
 
 /// The value of `--checksum-choice`; `None` for BLAKE3, which is negotiated instead, so that a
