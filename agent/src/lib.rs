@@ -1,1 +1,13 @@
 //! `bascule`, the agent: mirrors folders to or from an rsync daemon.
+//!
+//! [`location`] and [`local`] say where things are, [`options`] what to do, [`mirror`] does it,
+//! [`report`] tells about it.
+
+pub mod cli;
+pub mod itemize;
+pub mod listing;
+pub mod local;
+pub mod location;
+pub mod mirror;
+pub mod options;
+pub mod report;

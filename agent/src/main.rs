@@ -1,3 +1,56 @@
 //! The agent program.
 
-fn main() {}
+use std::process::ExitCode;
+
+use bascule_agent::cli::{Cli, Command};
+use bascule_agent::mirror;
+use bascule_engine::outcome::ExitCode as Code;
+use bascule_engine::stop::Stop;
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+fn main() -> ExitCode {
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version are no errors; a closed output cannot be helped.
+            let _ = error.print();
+            let code = if error.use_stderr() { Code::Syntax.code() } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("bascule: no threads to be had: {error}");
+            return ExitCode::from(Code::Memory.code());
+        }
+    };
+    let ended = runtime.block_on(async {
+        let stop = Stop::new();
+        let asked = stop.clone();
+        tokio::spawn(async move {
+            if bascule_platform::signals::interrupted().await.is_ok() {
+                asked.stop();
+            }
+        });
+        match &cli.command {
+            Command::Mirror(mirror) => {
+                let own = matches.subcommand_matches("mirror").unwrap_or(&matches);
+                mirror::mirror(mirror, own, stop).await
+            }
+            Command::List(list) => mirror::list(list, stop).await,
+        }
+    });
+    runtime.shutdown_background();
+    match ended {
+        Ok(code) => ExitCode::from(code.code()),
+        Err(error) => {
+            eprintln!("bascule: {error:#}");
+            ExitCode::from(Code::Syntax.code())
+        }
+    }
+}

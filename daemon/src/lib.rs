@@ -1,1 +1,13 @@
 //! `basculed`, the daemon: serves rsync modules.
+
+pub mod accounts;
+pub mod auth;
+pub mod client;
+pub mod config;
+pub mod exec;
+pub mod filters;
+pub mod glob;
+pub mod hosts;
+pub mod modules;
+pub mod names;
+pub mod site;

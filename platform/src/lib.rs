@@ -1,1 +1,18 @@
 //! Operating system services; nothing here speaks rsync.
+
+pub mod privileges;
+pub mod secret;
+pub mod signals;
+
+/// The file mode creation mask of this process; 022 where there is no such thing or it cannot be
+/// read without changing it.
+pub fn umask() -> u32 {
+    #[cfg(target_os = "linux")]
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status")
+        && let Some(mask) = status.lines().find_map(|line| line.strip_prefix("Umask:"))
+        && let Ok(mask) = u32::from_str_radix(mask.trim(), 8)
+    {
+        return mask & 0o777;
+    }
+    0o022
+}

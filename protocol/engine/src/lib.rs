@@ -5,18 +5,26 @@
 //! ```
 //!
 //! - [`walk`] lists the source, one directory at a time, through the [`filter`].
-//! - `sender` sends the list and answers each request with tokens.
-//! - `generator` compares the list with the target, asks for what differs, deletes the rest.
-//! - `receiver` rebuilds each file from its basis and the tokens, then puts it in place.
+//! - [`sender`] sends the list and answers each request with tokens.
+//! - [`generator`] compares the list with the target, asks for what differs, deletes the rest.
+//! - [`receiver`] rebuilds each file from its basis and the tokens, then puts it in place.
 //! - [`tree`] says what a side must be able to do; [`disk`] does it on a real disk.
 //!
 //! The engine prints nothing: all that happens is an [`observe::Event`].
 
+pub mod chmod;
 pub mod disk;
+pub mod empty;
 pub mod filter;
+pub mod generator;
 pub mod link;
 pub mod observe;
 pub mod outcome;
 pub mod path;
+pub mod queue;
+pub mod receiver;
+pub mod run;
+pub mod sender;
+pub mod stop;
 pub mod tree;
 pub mod walk;

@@ -1,1 +1,278 @@
 //! The blocking ends of a connection, as the engine's threads see them.
+//!
+//! The session moves bytes between a socket and an [`Inlet`] and an [`Outlet`]; both are bounded,
+//! so a slow disk slows the socket and the other way round. [`WireReader`] and [`WireWriter`] put
+//! the frames of §4 on top.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use bascule_wire::Decode;
+use bascule_wire::message::Message;
+use bascule_wire::mux::{Frame, MuxDecoder, MuxEncoder};
+use bytes::{Bytes, BytesMut};
+
+use crate::outcome::{ExitCode, Fatal};
+
+/// Where the peer's bytes come from.
+pub trait Inlet: Send {
+    /// Waits for the next bytes; `None` when the peer has closed.
+    ///
+    /// # Errors
+    /// When the connection broke, a timeout passed or the run was stopped.
+    fn recv(&mut self) -> Result<Option<Bytes>, Fatal>;
+}
+
+/// Where bytes for the peer go. A chunk always holds whole frames, so that the session may put a
+/// keep-alive frame between two chunks.
+pub trait Outlet: Send {
+    /// Waits until there is room, then hands the chunk over.
+    ///
+    /// # Errors
+    /// When the connection broke, a timeout passed or the run was stopped.
+    fn send(&mut self, chunk: Bytes) -> Result<(), Fatal>;
+
+    /// Hands the chunk over if there is room now, or gives it back.
+    ///
+    /// # Errors
+    /// As [`Outlet::send`].
+    fn try_send(&mut self, chunk: Bytes) -> Result<Option<Bytes>, Fatal>;
+}
+
+/// Takes the in-band messages that come between the data.
+pub type MessageSink = Box<dyn FnMut(Message) -> Result<(), Fatal> + Send>;
+
+/// Decodes items from the multiplexed stream.
+pub struct WireReader {
+    inlet: Box<dyn Inlet>,
+    raw: BytesMut,
+    data: BytesMut,
+    demux: MuxDecoder,
+    sink: MessageSink,
+    flush_first: Option<WireWriter>,
+}
+
+impl WireReader {
+    /// Reads frames from `inlet`, beginning with `leftover`: bytes that the handshake read too far.
+    pub fn new(inlet: Box<dyn Inlet>, leftover: BytesMut, sink: MessageSink) -> Self {
+        Self {
+            inlet,
+            raw: leftover,
+            data: BytesMut::new(),
+            demux: MuxDecoder::default(),
+            sink,
+            flush_first: None,
+        }
+    }
+
+    /// Flushes `writer` each time before this reader waits: the peer cannot answer what it has
+    /// not been sent.
+    pub fn flush_before_waiting(&mut self, writer: WireWriter) {
+        self.flush_first = Some(writer);
+    }
+
+    /// No longer flushes before waiting: the other direction is over.
+    pub fn drop_flush(&mut self) {
+        self.flush_first = None;
+    }
+
+    /// Replaces the taker of in-band messages.
+    pub fn set_sink(&mut self, sink: MessageSink) {
+        self.sink = sink;
+    }
+
+    /// Waits for the next item.
+    ///
+    /// # Errors
+    /// When the peer is wrong, sent `MSG_ERROR_EXIT`, or the connection ended.
+    pub fn next<D: Decode>(&mut self, decoder: &mut D) -> Result<D::Item, Fatal> {
+        loop {
+            if let Some(item) = decoder.decode(&mut self.data)? {
+                return Ok(item);
+            }
+            if !self.fill()? {
+                return Err(Fatal::new(
+                    ExitCode::Stream,
+                    "the peer closed the connection in the middle of the run",
+                ));
+            }
+        }
+    }
+
+    /// As [`Self::next`], for items that are decoded by a closure over the buffered data.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_with<T>(
+        &mut self,
+        mut decode: impl FnMut(&mut BytesMut) -> Result<Option<T>, bascule_wire::WireError>,
+    ) -> Result<T, Fatal> {
+        loop {
+            if let Some(item) = decode(&mut self.data)? {
+                return Ok(item);
+            }
+            if !self.fill()? {
+                return Err(Fatal::new(
+                    ExitCode::Stream,
+                    "the peer closed the connection in the middle of the run",
+                ));
+            }
+        }
+    }
+
+    /// Reads until the peer closes, taking messages and dropping data.
+    ///
+    /// # Errors
+    /// When a message ends the run or the connection breaks.
+    pub fn drain(&mut self) -> Result<(), Fatal> {
+        while self.fill()? {
+            self.data.clear();
+        }
+        Ok(())
+    }
+
+    /// Makes progress: either more data are buffered or `false` tells the end of the stream.
+    fn fill(&mut self) -> Result<bool, Fatal> {
+        loop {
+            match self.demux.decode(&mut self.raw)? {
+                Some(Frame::Data(data)) => {
+                    self.data.extend_from_slice(&data);
+                    return Ok(true);
+                }
+                Some(Frame::Message(message)) => {
+                    (self.sink)(message)?;
+                    continue;
+                }
+                None => {}
+            }
+            if let Some(writer) = &self.flush_first {
+                writer.flush()?;
+            }
+            match self.inlet.recv()? {
+                Some(chunk) => self.raw.extend_from_slice(&chunk),
+                None => return Ok(false),
+            }
+        }
+    }
+}
+
+/// Data are framed and handed over once this many bytes wait.
+const FRAME_DATA: usize = 32 * 1024;
+/// Data never wait longer than this while their thread goes on writing.
+const FLUSH_AFTER: Duration = Duration::from_millis(50);
+
+/// Encodes items into the multiplexed stream. Clones write to the same stream, from any thread.
+#[derive(Clone)]
+pub struct WireWriter(Arc<Shared>);
+
+struct Shared {
+    waiting: Mutex<Waiting>,
+    outlet: Mutex<Box<dyn Outlet>>,
+}
+
+struct Waiting {
+    mux: MuxEncoder,
+    data: BytesMut,
+    frames: BytesMut,
+    oldest: Option<Instant>,
+}
+
+impl Waiting {
+    fn frame_data(&mut self) {
+        if !self.data.is_empty() {
+            self.mux.data(&self.data, &mut self.frames);
+            self.data.clear();
+        }
+        self.oldest = None;
+    }
+}
+
+impl WireWriter {
+    /// Writes frames to `outlet`.
+    pub fn new(outlet: Box<dyn Outlet>) -> Self {
+        Self(Arc::new(Shared {
+            waiting: Mutex::new(Waiting {
+                mux: MuxEncoder::new(),
+                data: BytesMut::with_capacity(2 * FRAME_DATA),
+                frames: BytesMut::new(),
+                oldest: None,
+            }),
+            outlet: Mutex::new(outlet),
+        }))
+    }
+
+    /// Appends data. They are sent when enough wait, when they have waited too long, or by
+    /// [`Self::flush`].
+    ///
+    /// # Errors
+    /// When the connection broke or the run was stopped.
+    pub fn data(&self, append: impl FnOnce(&mut BytesMut)) -> Result<(), Fatal> {
+        let due = {
+            let mut waiting = lock(&self.0.waiting);
+            append(&mut waiting.data);
+            let oldest = *waiting.oldest.get_or_insert_with(Instant::now);
+            waiting.data.len() >= FRAME_DATA || oldest.elapsed() >= FLUSH_AFTER
+        };
+        if due { self.flush() } else { Ok(()) }
+    }
+
+    /// Appends a message behind the data written so far, and sends it if that does not have to
+    /// wait. It never blocks: the thread that reads the peer's answers must not wait for the peer
+    /// to read ours (§23).
+    ///
+    /// # Errors
+    /// When the connection broke or the run was stopped.
+    pub fn message(&self, message: &Message) -> Result<(), Fatal> {
+        {
+            let mut waiting = lock(&self.0.waiting);
+            waiting.frame_data();
+            let Waiting { mux, frames, .. } = &mut *waiting;
+            mux.message(message, frames);
+        }
+        let mut outlet = match self.0.outlet.try_lock() {
+            Ok(outlet) => outlet,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        let frames = lock(&self.0.waiting).frames.split().freeze();
+        if let Some(refused) = outlet.try_send(frames)? {
+            let mut waiting = lock(&self.0.waiting);
+            let newer = waiting.frames.split();
+            waiting.frames.extend_from_slice(&refused);
+            waiting.frames.extend_from_slice(&newer);
+        }
+        Ok(())
+    }
+
+    /// Sends everything that waits.
+    ///
+    /// # Errors
+    /// When the connection broke or the run was stopped.
+    pub fn flush(&self) -> Result<(), Fatal> {
+        let mut outlet = lock(&self.0.outlet);
+        loop {
+            let frames = {
+                let mut waiting = lock(&self.0.waiting);
+                waiting.frame_data();
+                waiting.frames.split().freeze()
+            };
+            if frames.is_empty() {
+                return Ok(());
+            }
+            outlet.send(frames)?;
+        }
+    }
+}
+
+/// A panic elsewhere must not hide the error that is being reported.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Maps an I/O error of a connection to the end of the run.
+pub fn connection_error(error: &io::Error) -> Fatal {
+    let exit =
+        if error.kind() == io::ErrorKind::TimedOut { ExitCode::Timeout } else { ExitCode::Stream };
+    Fatal::new(exit, format!("the connection broke: {error}"))
+}

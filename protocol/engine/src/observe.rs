@@ -16,6 +16,8 @@ pub enum Event<'a> {
         /// Their bytes (regular files only).
         bytes: u64,
     },
+    /// One entry of the list, when only a listing was asked for.
+    Entry(&'a bascule_wire::flist::Entry),
     /// The list is complete: totals will not grow any more.
     ListComplete,
     /// The generator has compared one more entry with the target (receiving side only).

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bascule_wire::WireError;
+
 /// Rsync's exit codes (§16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -69,9 +71,43 @@ impl ExitCode {
             ExitCode::Timeout,
             ExitCode::ConnectTimeout,
         ];
-        ALL.into_iter()
-            .find(|known| i32::from(known.code()) == code)
-            .unwrap_or(Self::Stream)
+        ALL.into_iter().find(|known| i32::from(known.code()) == code).unwrap_or(Self::Stream)
+    }
+}
+
+/// Trouble that ended the run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Fatal {
+    /// Rsync's exit code for it.
+    pub exit: ExitCode,
+    /// What happened, whose fault it is and what to do, as English sentences.
+    pub text: String,
+    /// Whether the peer said so itself (its text has then been reported already).
+    pub from_peer: bool,
+}
+
+impl Fatal {
+    /// Trouble that this side found.
+    pub fn new(exit: ExitCode, text: impl Into<String>) -> Self {
+        Self { exit, text: text.into(), from_peer: false }
+    }
+
+    /// Trouble that the peer reported.
+    pub fn from_peer(exit: ExitCode, text: impl Into<String>) -> Self {
+        Self { exit, text: text.into(), from_peer: true }
+    }
+}
+
+impl From<WireError> for Fatal {
+    fn from(error: WireError) -> Self {
+        let exit = match error {
+            WireError::Incompatible(_) => ExitCode::Unsupported,
+            WireError::Malformed { .. }
+            | WireError::OutOfOrder { .. }
+            | WireError::Misbehaved(_) => ExitCode::Protocol,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

@@ -70,11 +70,7 @@ impl RelPath {
     /// # Errors
     /// A [`PathError`] for an entry that no decoder made.
     pub fn of_entry(entry: &Entry) -> Result<Self, PathError> {
-        if entry.is_root() {
-            Ok(Self::root())
-        } else {
-            Self::parse(&join(&entry.dir, &entry.base))
-        }
+        if entry.is_root() { Ok(Self::root()) } else { Self::parse(&join(&entry.dir, &entry.base)) }
     }
 
     /// Whether this is the root.
@@ -121,19 +117,52 @@ impl RelPath {
 
     /// The components from the top.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
-        self.0
-            .split(|byte| *byte == b'/')
-            .filter(|component| !component.is_empty())
+        self.0.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
     }
+}
+
+/// Whether a symlink in the directory `dir` with the target `link` points out of the tree
+/// (`--safe-links`): it is absolute, empty, or climbs above the root at any point.
+pub fn leaves_tree(dir: &[u8], link: &[u8]) -> bool {
+    if link.is_empty() || link[0] == b'/' {
+        return true;
+    }
+    let mut depth = dir.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).count();
+    for part in link.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." if depth == 0 => return true,
+            b".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
+/// The name of a temporary file for `path`: `.NAME.XXXXXX` in the same directory. `attempt` tells
+/// apart the names tried for the same path.
+pub fn temporary_name(path: &RelPath, attempt: u32) -> RelPath {
+    use std::hash::{BuildHasher as _, RandomState};
+
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyzABCDEFGH";
+    const SUFFIX: usize = 6;
+    let (parent, base) = path.split();
+    let mut random = RandomState::new().hash_one((base, attempt));
+    let kept = &base[..base.len().min(255 - 2 - SUFFIX)];
+    let mut name = Vec::with_capacity(kept.len() + 2 + SUFFIX);
+    name.push(b'.');
+    name.extend_from_slice(kept);
+    name.push(b'.');
+    for _ in 0..SUFFIX {
+        name.push(ALPHABET[(random % 32) as usize]);
+        random /= 32;
+    }
+    RelPath(join(&parent.0, &name))
 }
 
 impl fmt::Display for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_root() {
-            f.write_str(".")
-        } else {
-            write!(f, "{}", self.0.escape_ascii())
-        }
+        if self.is_root() { f.write_str(".") } else { write!(f, "{}", self.0.escape_ascii()) }
     }
 }
 
@@ -161,18 +190,30 @@ mod tests {
 
     #[test]
     fn keeps_every_other_byte() {
-        for name in [
-            &b"..."[..],
-            b"..x",
-            b"-rf",
-            b"a\nb",
-            b"\xff\xfe",
-            b"a/b/c",
-            b" ",
-        ] {
+        for name in [&b"..."[..], b"..x", b"-rf", b"a\nb", b"\xff\xfe", b"a/b/c", b" "] {
             let path = RelPath::parse(name).expect("a legal name");
             assert_eq!(path.as_bytes(), name);
         }
+    }
+
+    #[test]
+    fn sees_which_symlinks_leave_the_tree() {
+        for link in [&b""[..], b"/etc", b"..", b"../..", b"x/../../y"] {
+            assert!(leaves_tree(b"", link), "{link:?}");
+        }
+        for link in [&b"x"[..], b"../x", b"./../x", b"a/../../b"] {
+            assert!(!leaves_tree(b"d", link), "{link:?}");
+        }
+        assert!(leaves_tree(b"d/e", b"../../../x"));
+    }
+
+    #[test]
+    fn temporary_names_fit_and_differ() {
+        let long = RelPath::parse(&[b'n'; 255]).expect("legal");
+        assert_eq!(temporary_name(&long, 0).base().len(), 255);
+        let path = RelPath::parse(b"dir/name").expect("legal");
+        let temporary = temporary_name(&path, 1);
+        assert!(temporary.as_bytes().starts_with(b"dir/.name."));
     }
 
     #[test]
@@ -180,15 +221,9 @@ mod tests {
         let path = RelPath::parse(b"a/b/c").expect("legal");
         assert_eq!(path.base(), b"c");
         assert_eq!(path.parent(), Some(RelPath::parse(b"a/b").expect("legal")));
-        assert_eq!(
-            RelPath::parse(b"a").expect("legal").parent(),
-            Some(RelPath::root())
-        );
+        assert_eq!(RelPath::parse(b"a").expect("legal").parent(), Some(RelPath::root()));
         assert_eq!(RelPath::root().parent(), None);
-        assert_eq!(
-            RelPath::root().join(b"x/y").expect("legal").as_bytes(),
-            b"x/y"
-        );
+        assert_eq!(RelPath::root().join(b"x/y").expect("legal").as_bytes(), b"x/y");
         assert!(path.join(b"..").is_err());
     }
 }

@@ -136,6 +136,8 @@ pub struct TargetAbilities {
     pub symlink_modes: bool,
     /// Device nodes can be made.
     pub make_devices: bool,
+    /// Times are stored in multiples of this many nanoseconds.
+    pub time_granularity: u32,
 }
 
 /// A file being written, not yet (or, for in-place updates, already) under its final name.

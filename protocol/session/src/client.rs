@@ -1,11 +1,32 @@
 //! The connecting side: greeting, login, arguments, then one role of the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use bascule_engine::tree::Target;
+use bascule_engine::filter::{FilterSet, FilterSide};
+use bascule_engine::observe::{Event, Observer};
+use bascule_engine::outcome::{ExitCode, Report};
+use bascule_engine::receiver::{self, Destination};
+use bascule_engine::run::Side;
+use bascule_engine::sender;
+use bascule_engine::stop::Stop;
 use bascule_engine::walk::SourceArg;
-use bascule_wire::Options;
-use bascule_wire::filter::Rule;
+use bascule_wire::args::{self, Capabilities, Direction};
+use bascule_wire::auth;
+use bascule_wire::filter::{Rule, encode_filter_list, sends_filter_list};
+use bascule_wire::greeting::{ClientLine, Greeting, ServerLine};
+use bascule_wire::setup::{ClientOffer, CompatFlags};
+use bascule_wire::{Negotiated, Options, Version};
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::error::SessionError;
+use crate::opening::Opening;
+use crate::role::{Conversation, Work};
+
+/// How long a daemon may take for each answer of the opening when no timeout is set.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where and how to log in. The password is never printed.
 #[derive(Clone, Default)]
@@ -24,17 +45,6 @@ pub enum LocalEnd {
     Target(Destination),
 }
 
-/// Where received files go (§15, destination rules).
-#[derive(Clone)]
-pub struct Destination {
-    /// The tree that holds the destination.
-    pub tree: Arc<dyn Target>,
-    /// The destination's path in that tree, as given, without a trailing slash.
-    pub path: bascule_engine::path::RelPath,
-    /// Whether it was written with a trailing slash: it is then a directory.
-    pub is_directory: bool,
-}
-
 /// A transfer to ask a daemon for.
 pub struct Request {
     /// The module.
@@ -49,4 +59,309 @@ pub struct Request {
     pub login: Login,
     /// This end.
     pub local: LocalEnd,
+    /// The file mode creation mask of this process.
+    pub umask: u32,
+}
+
+/// Connects to a daemon.
+///
+/// # Errors
+/// [`ExitCode::Socket`] when no address answers, [`ExitCode::ConnectTimeout`] after `timeout`.
+pub async fn connect(
+    host: &str,
+    port: u16,
+    timeout: Option<Duration>,
+) -> Result<TcpStream, SessionError> {
+    let connecting = TcpStream::connect((host, port));
+    let connected = match timeout {
+        None => connecting.await,
+        Some(limit) => tokio::time::timeout(limit, connecting).await.map_err(|_| {
+            SessionError::new(
+                ExitCode::ConnectTimeout,
+                format!("{host} port {port} did not answer within {} seconds", limit.as_secs()),
+            )
+        })?,
+    };
+    let stream = connected.map_err(|error| {
+        SessionError::new(
+            ExitCode::Socket,
+            format!(
+                "no connection to {host} port {port}: {error}; \
+                 check the name, the firewall and that the daemon runs"
+            ),
+        )
+    })?;
+    // Small frames must not wait for acknowledgements; a socket that refuses still works.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// Asks for the modules: the lines that the daemon sends, message of the day included.
+///
+/// # Errors
+/// When the daemon refuses or the connection breaks.
+pub async fn list_modules<S>(stream: S, options: &Options) -> Result<Vec<u8>, SessionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut opening = Opening::new(stream, patience(options));
+    greet(&mut opening, options).await?;
+    opening.send(&ClientLine::List.to_line()).await?;
+    let mut lines = Vec::new();
+    loop {
+        match ServerLine::parse(&opening.line().await?)? {
+            ServerLine::Text(text) => {
+                lines.extend_from_slice(&text);
+                lines.push(b'\n');
+            }
+            ServerLine::Exit | ServerLine::Ok => break,
+            ServerLine::AuthRequired { .. } => {
+                return Err(SessionError::new(
+                    ExitCode::Protocol,
+                    "the daemon asks for a login to list its modules",
+                ));
+            }
+            ServerLine::Error(text) => return Err(refused(text)),
+        }
+    }
+    opening.close().await;
+    Ok(lines)
+}
+
+/// Runs one transfer with a daemon at the other end of `stream`.
+///
+/// The report tells what was done even when the run ended early.
+pub async fn transfer<S>(
+    stream: S,
+    request: Request,
+    observer: Arc<dyn Observer>,
+    stop: Stop,
+) -> (Report, Result<(), SessionError>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let opened = tokio::select! {
+        opened = open(stream, &request, &*observer) => opened,
+        () = stopped(&stop) => Err(SessionError::new(ExitCode::Interrupted, "the run was interrupted")),
+    };
+    let (opening, negotiated) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return (Report::default(), Err(error)),
+    };
+    let Request { options, filters, local, umask, .. } = request;
+    let counts = (opening.read, opening.written);
+    let (stream, leftover) = opening.into_parts();
+    let conversation = Conversation {
+        stream,
+        leftover,
+        opening: counts,
+        negotiated,
+        options,
+        side: Side::Client,
+        observer,
+        stop,
+        enter_thread: None,
+    };
+    conversation.run(work(local, filters, umask)).await
+}
+
+/// The engine's part of a client.
+fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
+    Box::new(move |run, reader| {
+        let direction = match &local {
+            LocalEnd::Source(_) => Direction::Push,
+            LocalEnd::Target(_) => Direction::Pull,
+        };
+        let side = match direction {
+            Direction::Push => FilterSide::Sender,
+            Direction::Pull => FilterSide::Receiver,
+        };
+        let filters = Arc::new(FilterSet::new(&rules, side, &run.options));
+        let version = run.negotiated.version;
+        if sends_filter_list(&run.options, direction, version) {
+            let mut list = BytesMut::new();
+            encode_filter_list(&rules, direction, &run.options, version, &mut list)?;
+            run.writer.data(|out| out.extend_from_slice(&list))?;
+        }
+        match local {
+            LocalEnd::Source(args) => {
+                let job = sender::Job {
+                    args,
+                    filters,
+                    chmod: None,
+                    unmunge_symlinks: false,
+                    enter_thread: None,
+                };
+                sender::run(run, reader, job)
+            }
+            LocalEnd::Target(destination) => {
+                let job = receiver::Job {
+                    destination,
+                    filters,
+                    chmod: None,
+                    munge_symlinks: false,
+                    umask,
+                    enter_thread: None,
+                };
+                receiver::run(run, reader, job)
+            }
+        }
+    })
+}
+
+/// Greeting, module, login, arguments, negotiation (§2, §3).
+async fn open<S>(
+    stream: S,
+    request: &Request,
+    observer: &dyn Observer,
+) -> Result<(Opening<S>, Negotiated), SessionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let options = &request.options;
+    let mut opening = Opening::new(stream, patience(options));
+    let (version, theirs) = greet(&mut opening, options).await?;
+    if version < Version::OLDEST_SUPPORTED {
+        return Err(SessionError::new(
+            ExitCode::Unsupported,
+            format!(
+                "the daemon speaks protocol {version}; this version of Bascule needs at least {}",
+                Version::OLDEST_SUPPORTED
+            ),
+        ));
+    }
+    opening.send(&ClientLine::Module(request.module.clone()).to_line()).await?;
+    enter_module(&mut opening, request, &theirs, version, observer).await?;
+
+    let direction = match request.local {
+        LocalEnd::Source(_) => Direction::Push,
+        LocalEnd::Target(_) => Direction::Pull,
+    };
+    let paths: Vec<Vec<u8>> =
+        request.paths.iter().map(|path| [&request.module[..], b"/", path].concat()).collect();
+    let capabilities = Capabilities::ours(options, direction, true);
+    opening
+        .send(&args::encode_client_args(options, direction, &paths, capabilities, version)?)
+        .await?;
+    let negotiated = negotiate(&mut opening, options, version).await?;
+    Ok((opening, negotiated))
+}
+
+/// Exchanges greetings: the agreed protocol, and the daemon's greeting.
+async fn greet<S>(
+    opening: &mut Opening<S>,
+    options: &Options,
+) -> Result<(Version, Greeting), SessionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let highest = match options.protocol {
+        Some(number) => Version::new(number)?,
+        None => Version::NEWEST,
+    };
+    let ours = Greeting::ours(highest);
+    opening.send(&ours.to_line()).await?;
+    let theirs = Greeting::parse(&opening.line().await?)?;
+    Ok((Greeting::negotiate(&ours, &theirs)?, theirs))
+}
+
+async fn enter_module<S>(
+    opening: &mut Opening<S>,
+    request: &Request,
+    theirs: &Greeting,
+    version: Version,
+    observer: &dyn Observer,
+) -> Result<(), SessionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        match ServerLine::parse(&opening.line().await?)? {
+            ServerLine::Ok => return Ok(()),
+            ServerLine::AuthRequired { challenge } => {
+                let Some(password) = &request.login.password else {
+                    return Err(SessionError::new(
+                        ExitCode::Syntax,
+                        "the daemon asks for a password: give one with --password-file or \
+                         RSYNC_PASSWORD",
+                    ));
+                };
+                let digest = auth::choose_client(theirs.digests.as_deref(), version)?;
+                let user = match request.login.user.as_str() {
+                    "" => "nobody",
+                    user => user,
+                };
+                let response = auth::response(digest, password, &challenge);
+                let line = auth::Response {
+                    user: user.as_bytes().to_vec(),
+                    response: response.into_bytes(),
+                };
+                opening.send(&line.to_line()?).await?;
+            }
+            ServerLine::Text(mut text) => {
+                text.push(b'\n');
+                observer.on(&Event::PeerText(&text));
+            }
+            ServerLine::Error(text) => return Err(refused(text)),
+            ServerLine::Exit => {
+                return Err(SessionError::new(
+                    ExitCode::ClientStart,
+                    "the daemon ended the connection instead of opening the module",
+                ));
+            }
+        }
+    }
+}
+
+/// Compat flags, names, seed (§3, §5).
+async fn negotiate<S>(
+    opening: &mut Opening<S>,
+    options: &Options,
+    version: Version,
+) -> Result<Negotiated, SessionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let compat = if version.has_varints() {
+        let flags = opening
+            .receive_with(|buffer| {
+                bascule_wire::decode::decode_with(buffer, |cursor| cursor.varint())
+            })
+            .await?;
+        CompatFlags(flags.cast_unsigned())
+    } else {
+        CompatFlags::default()
+    };
+    let offer = ClientOffer::new(options, compat);
+    let mut lists = BytesMut::new();
+    offer.encode(&mut lists)?;
+    opening.send(&lists).await?;
+    let answer = opening
+        .receive_with(|buffer| {
+            bascule_wire::decode::decode_with(buffer, |cursor| offer.read_answer(cursor))
+        })
+        .await?;
+    Ok(offer.conclude(options, version, compat, &answer)?)
+}
+
+fn refused(text: String) -> SessionError {
+    SessionError::from_peer(ExitCode::ClientStart, format!("the daemon refused: {text}"))
+}
+
+fn patience(options: &Options) -> Duration {
+    match options.timeout {
+        0 => PATIENCE,
+        seconds => Duration::from_secs(seconds.into()),
+    }
+}
+
+/// Waits until the run is asked to stop.
+pub(crate) async fn stopped(stop: &Stop) {
+    let (asked, ask) = tokio::sync::oneshot::channel();
+    stop.on_stop(move || {
+        let _ = asked.send(());
+    });
+    if ask.await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -1,8 +1,14 @@
 //! Joins the wire and the engine to a connection: tokio at the edge, threads for the files.
 //!
 //! - [`client`] connects, logs in, sends the arguments and runs one role.
-//! - [`site`] is what a daemon answers with; `server` is the conversation around it.
+//! - [`server`] is the other end of the same conversation; [`site`] is what it answers with.
+//! - `opening` is the part before multiplexing, `role` runs the engine, `pump` moves the bytes.
 
 pub mod client;
 pub mod error;
+mod opening;
+mod paths;
+mod pump;
+mod role;
+pub mod server;
 pub mod site;

@@ -34,9 +34,7 @@ impl AuthDigest {
 
     /// Parses a name of a greeting or of a configuration; `None` when unknown.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::NAMED
-            .into_iter()
-            .find(|digest| digest.as_str().eq_ignore_ascii_case(name))
+        Self::NAMED.into_iter().find(|digest| digest.as_str().eq_ignore_ascii_case(name))
     }
 
     /// The name.
@@ -119,9 +117,7 @@ pub fn choose_server(
     let Some(list) = client_list else {
         return Ok(without_list(version));
     };
-    list.iter()
-        .find_map(|name| AuthDigest::parse(name))
-        .ok_or_else(|| no_common(list))
+    list.iter().find_map(|name| AuthDigest::parse(name)).ok_or_else(|| no_common(list))
 }
 
 /// The response to a challenge.
@@ -155,10 +151,7 @@ impl Response {
     pub fn parse(line: &[u8]) -> Self {
         let border = line.iter().position(u8::is_ascii_whitespace);
         let (user, response) = line.split_at(border.unwrap_or(line.len()));
-        Self {
-            user: user.to_vec(),
-            response: response.trim_ascii_start().to_vec(),
-        }
+        Self { user: user.to_vec(), response: response.trim_ascii_start().to_vec() }
     }
 
     /// The line to send, with its line end.
@@ -188,11 +181,7 @@ impl std::fmt::Debug for Response {
 
 /// What ends without a list agree on.
 fn without_list(version: Version) -> AuthDigest {
-    if version.has_varints() {
-        AuthDigest::Md5
-    } else {
-        AuthDigest::OldMd4
-    }
+    if version.has_varints() { AuthDigest::Md5 } else { AuthDigest::OldMd4 }
 }
 
 fn no_common(list: &[String]) -> WireError {
@@ -242,30 +231,12 @@ mod tests {
                 "YFAHN6DR7b8GaE5cGr2aamaBvRoLiUyPoHCNI537j1C+E2EdrNl/Ht8kspNZA5DICn5jI/hauGdd39czVVgiog",
                 "/EshpJd1tyT7Xp3y6PUH2Jb1H5ogpI4RUlJMpWv4FVALmveL/K0vw1mbe8irZAoZE76rUta4LzhOt8bUoV3fQQ",
             ),
-            (
-                AuthDigest::Md5,
-                "MzBmypXGesfXhkK7AoscnA",
-                "5AeK8Wiymon1JZuVN48DXg",
-            ),
-            (
-                AuthDigest::OldMd4,
-                "u4F//kOIZx1czjEYPhIP5Q",
-                "iGJ/HAm+NxCr7NjYPiCoMg",
-            ),
+            (AuthDigest::Md5, "MzBmypXGesfXhkK7AoscnA", "5AeK8Wiymon1JZuVN48DXg"),
+            (AuthDigest::OldMd4, "u4F//kOIZx1czjEYPhIP5Q", "iGJ/HAm+NxCr7NjYPiCoMg"),
         ] {
             assert_eq!(response(digest, b"wonderland", challenge), expected);
-            assert!(verify(
-                digest,
-                b"wonderland",
-                challenge,
-                expected.as_bytes()
-            ));
-            assert!(!verify(
-                digest,
-                b"wonderlanD",
-                challenge,
-                expected.as_bytes()
-            ));
+            assert!(verify(digest, b"wonderland", challenge, expected.as_bytes()));
+            assert!(!verify(digest, b"wonderlanD", challenge, expected.as_bytes()));
             assert!(!verify(digest, b"wonderland", challenge, b""));
         }
     }
@@ -293,13 +264,9 @@ mod tests {
 
     #[test]
     fn base64_has_no_padding() {
-        for (bytes, text) in [
-            (&b""[..], ""),
-            (b"f", "Zg"),
-            (b"fo", "Zm8"),
-            (b"foo", "Zm9v"),
-            (b"\xfb\xff", "+/8"),
-        ] {
+        for (bytes, text) in
+            [(&b""[..], ""), (b"f", "Zg"), (b"fo", "Zm8"), (b"foo", "Zm9v"), (b"\xfb\xff", "+/8")]
+        {
             assert_eq!(base64(bytes), text);
         }
         assert_eq!(challenge(AuthDigest::Sha512, &[7; 32]).len(), 86);
@@ -309,18 +276,12 @@ mod tests {
     #[test]
     fn answers_are_one_line() {
         let answer = Response::parse(b"alice  abc+/");
-        assert_eq!(
-            (&answer.user[..], &answer.response[..]),
-            (&b"alice"[..], &b"abc+/"[..])
-        );
+        assert_eq!((&answer.user[..], &answer.response[..]), (&b"alice"[..], &b"abc+/"[..]));
         assert_eq!(answer.to_line(), Ok(b"alice abc+/\n".to_vec()));
         assert!(!format!("{answer:?}").contains("abc"));
         assert!(Response::parse(b"alice").response.is_empty());
         for user in [&b""[..], b"a b", b"a\nb"] {
-            let answer = Response {
-                user: user.to_vec(),
-                response: Vec::new(),
-            };
+            let answer = Response { user: user.to_vec(), response: Vec::new() };
             assert!(answer.to_line().is_err());
         }
     }

@@ -32,10 +32,7 @@ pub enum WireError {
 impl WireError {
     /// Makes a [`WireError::Malformed`].
     pub fn malformed(what: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::Malformed {
-            what,
-            detail: detail.into(),
-        }
+        Self::Malformed { what, detail: detail.into() }
     }
 
     /// Makes a [`WireError::Misbehaved`].

@@ -1,8 +1,366 @@
 //! Filter rules as they travel (§7); matching is the engine's.
 
+use bytes::BytesMut;
+
+use crate::args::Direction;
+use crate::decode::{Decode, decode_with};
+use crate::error::WireError;
+use crate::limits::{MAX_RULE, MAX_RULES};
+use crate::options::Options;
+use crate::varint::PutWire as _;
+use crate::version::Version;
+
+/// What a rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RuleKind {
+    /// Leaves matching names out.
+    Exclude,
+    /// Takes matching names in.
+    Include,
+    /// Reads further rules from a file of this name in each directory.
+    DirMerge,
+    /// Reads further rules from a file, once. The reader of a command line expands it.
+    Merge,
+    /// Forgets the rules before it.
+    Clear,
+}
+
 /// One filter rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The pattern, as written.
+    /// What it does.
+    pub kind: RuleKind,
+    /// The pattern, or the name of the file to merge, without the slash of `directory_only`.
     pub pattern: Vec<u8>,
+    /// Matches directories only (a trailing slash).
+    pub directory_only: bool,
+    /// Matches against the whole path from the module's root (`/`).
+    pub absolute: bool,
+    /// Matches what the pattern does not (`!`).
+    pub negate: bool,
+    /// Concerns what the sender lists (`s`). With neither side given, a rule concerns both.
+    pub sender_side: bool,
+    /// Concerns what the receiver deletes (`r`).
+    pub receiver_side: bool,
+    /// Is ignored inside a directory that is being removed (`p`).
+    pub perishable: bool,
+    /// Merged rules do not reach into subdirectories (`n`).
+    pub no_inherit: bool,
+    /// The merged file is split at every white space (`w`).
+    pub word_split: bool,
+    /// The merged file itself is left out (`e`).
+    pub exclude_self: bool,
+    /// All lines of the merged file are of this kind (`-` or `+`).
+    pub lines_are: Option<bool>,
+    /// The merged file is in CVS's form (`C`).
+    pub cvs: bool,
+}
+
+impl Rule {
+    /// A plain rule from a pattern alone, as `--exclude` and `--include` take it.
+    pub fn plain(kind: RuleKind, pattern: &[u8]) -> Self {
+        let directory_only = pattern.len() > 1 && pattern.ends_with(b"/");
+        let pattern = if directory_only { &pattern[..pattern.len() - 1] } else { pattern };
+        Self {
+            kind,
+            pattern: pattern.to_vec(),
+            directory_only,
+            absolute: false,
+            negate: false,
+            sender_side: false,
+            receiver_side: false,
+            perishable: false,
+            no_inherit: false,
+            word_split: false,
+            exclude_self: false,
+            lines_are: None,
+            cvs: false,
+        }
+    }
+
+    /// Parses a rule with its type in front: `- *.tmp`, `:n .filter`, `protect,p name`, `P name`.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`] with what is wrong.
+    pub fn parse(text: &[u8]) -> Result<Self, WireError> {
+        let bad = |why: &str| {
+            WireError::malformed(
+                "filter rule",
+                format!("{:?}: {why}", text.escape_ascii().to_string()),
+            )
+        };
+        if text.len() > MAX_RULE {
+            return Err(WireError::malformed("filter rule", "it is too long"));
+        }
+        let (word, rest) = rule_word(text).ok_or_else(|| bad("it begins with no known type"))?;
+        let mut rule = Self::plain(word.kind, b"");
+        rule.sender_side = word.sender_side;
+        rule.receiver_side = word.receiver_side;
+        if word.kind == RuleKind::Clear {
+            return if rest.iter().all(u8::is_ascii_whitespace) {
+                Ok(rule)
+            } else {
+                Err(bad("nothing may follow '!'"))
+            };
+        }
+        let modifiers_end =
+            rest.iter().position(|byte| matches!(byte, b' ' | b'_')).unwrap_or(rest.len());
+        let merges = matches!(word.kind, RuleKind::Merge | RuleKind::DirMerge);
+        let modifiers = rest[..modifiers_end].strip_prefix(b",").unwrap_or(&rest[..modifiers_end]);
+        for modifier in modifiers {
+            match modifier {
+                b'/' => rule.absolute = true,
+                b'!' if !merges => rule.negate = true,
+                b's' => rule.sender_side = true,
+                b'r' => rule.receiver_side = true,
+                b'p' => rule.perishable = true,
+                b'C' => rule.cvs = true,
+                b'n' if merges => rule.no_inherit = true,
+                b'w' if merges => rule.word_split = true,
+                b'e' if merges => rule.exclude_self = true,
+                b'-' if merges => rule.lines_are = Some(false),
+                b'+' if merges => rule.lines_are = Some(true),
+                b'x' => return Err(bad("rules about extended attributes are not supported")),
+                _ => return Err(bad("it has an unknown modifier")),
+            }
+        }
+        let pattern = rest.get(modifiers_end + 1..).unwrap_or_default();
+        let pattern: &[u8] = match pattern {
+            b"" if rule.cvs && merges => b".cvsignore",
+            b"" => return Err(bad("it has no pattern")),
+            pattern => pattern,
+        };
+        if pattern.contains(&0) {
+            return Err(bad("the pattern contains a NUL"));
+        }
+        let plain = Self::plain(rule.kind, pattern);
+        if merges {
+            rule.pattern = pattern.to_vec();
+        } else {
+            rule.pattern = plain.pattern;
+            rule.directory_only = plain.directory_only;
+        }
+        Ok(rule)
+    }
+
+    /// The rule as text for a peer.
+    ///
+    /// # Errors
+    /// [`WireError::Incompatible`] when the protocol cannot express it.
+    pub fn to_wire(&self, version: Version) -> Result<Vec<u8>, WireError> {
+        let mut text = vec![match self.kind {
+            RuleKind::Exclude => b'-',
+            RuleKind::Include => b'+',
+            RuleKind::DirMerge => b':',
+            RuleKind::Clear => return Ok(b"!".to_vec()),
+            RuleKind::Merge => {
+                return Err(WireError::Incompatible("a merge has to be expanded first".into()));
+            }
+        }];
+        let modifiers = [
+            (self.absolute, b'/'),
+            (self.negate, b'!'),
+            (self.cvs, b'C'),
+            (self.no_inherit, b'n'),
+            (self.word_split, b'w'),
+            (self.exclude_self, b'e'),
+            (self.lines_are == Some(false), b'-'),
+            (self.lines_are == Some(true), b'+'),
+            (self.sender_side, b's'),
+            (self.receiver_side, b'r'),
+            (self.perishable && version.has_varints(), b'p'),
+        ];
+        text.extend(modifiers.iter().filter(|(set, _)| *set).map(|(_, letter)| letter));
+        text.push(b' ');
+        text.extend_from_slice(&self.pattern);
+        if self.directory_only {
+            text.push(b'/');
+        }
+        Ok(text)
+    }
+
+    /// Whether the rule concerns the sender's listing, with `--delete-excluded` or without.
+    pub fn concerns_sender(&self) -> bool {
+        self.sender_side || !self.receiver_side
+    }
+
+    /// Whether the rule concerns the receiver's deletions. With `--delete-excluded` a rule does so
+    /// only when it says so.
+    pub fn concerns_receiver(&self, delete_excluded: bool) -> bool {
+        self.receiver_side || (!self.sender_side && !delete_excluded)
+    }
+}
+
+struct Word {
+    kind: RuleKind,
+    sender_side: bool,
+    receiver_side: bool,
+}
+
+/// The type at the front of a rule, and what follows it.
+fn rule_word(text: &[u8]) -> Option<(Word, &[u8])> {
+    const WORDS: [(&str, &str, RuleKind, bool, bool); 9] = [
+        ("exclude", "-", RuleKind::Exclude, false, false),
+        ("include", "+", RuleKind::Include, false, false),
+        ("dir-merge", ":", RuleKind::DirMerge, false, false),
+        ("merge", ".", RuleKind::Merge, false, false),
+        ("clear", "!", RuleKind::Clear, false, false),
+        ("hide", "H", RuleKind::Exclude, true, false),
+        ("show", "S", RuleKind::Include, true, false),
+        ("protect", "P", RuleKind::Exclude, false, true),
+        ("risk", "R", RuleKind::Include, false, true),
+    ];
+    for (long, short, kind, sender_side, receiver_side) in WORDS {
+        let word = Word { kind, sender_side, receiver_side };
+        if let Some(rest) = text.strip_prefix(long.as_bytes())
+            && matches!(rest.first(), None | Some(b',' | b' ' | b'_'))
+        {
+            return Some((word, rest));
+        }
+        if let Some(rest) = text.strip_prefix(short.as_bytes()) {
+            return Some((word, rest));
+        }
+    }
+    None
+}
+
+/// Whether a filter list travels at all (§7): both ends work it out from the arguments.
+pub fn sends_filter_list(options: &Options, direction: Direction, version: Version) -> bool {
+    match direction {
+        Direction::Pull => true,
+        Direction::Push => {
+            options.prune_empty_dirs
+                || (options.deletes() && (!options.delete_excluded || version.has_iflags()))
+        }
+    }
+}
+
+/// Appends the rules that concern the other side, and the end of the list.
+///
+/// # Errors
+/// [`WireError::Incompatible`] when a rule cannot be expressed.
+pub fn encode_filter_list(
+    rules: &[Rule],
+    direction: Direction,
+    options: &Options,
+    version: Version,
+    out: &mut BytesMut,
+) -> Result<(), WireError> {
+    for rule in rules {
+        let concerns = match direction {
+            Direction::Pull => rule.concerns_sender(),
+            Direction::Push => rule.concerns_receiver(options.delete_excluded),
+        };
+        if !concerns {
+            continue;
+        }
+        let text = rule.to_wire(version)?;
+        let length = i32::try_from(text.len())
+            .map_err(|_| WireError::malformed("filter rule", "it is too long"))?;
+        out.put_int(length);
+        out.extend_from_slice(&text);
+    }
+    out.put_int(0);
+    Ok(())
+}
+
+/// Decodes a filter list as one item.
+#[derive(Debug, Clone, Default)]
+pub struct FilterListDecoder {
+    rules: Vec<Rule>,
+}
+
+impl FilterListDecoder {
+    /// A decoder for the start of a list. It consumes rules one by one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Decode for FilterListDecoder {
+    type Item = Vec<Rule>;
+
+    fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Vec<Rule>>, WireError> {
+        loop {
+            let rule = decode_with(buf, |cursor| {
+                let length = cursor.int()?;
+                let length =
+                    usize::try_from(length).ok().filter(|length| *length <= MAX_RULE).ok_or_else(
+                        || WireError::malformed("filter rule", format!("{length} bytes long")),
+                    )?;
+                Ok(if length == 0 { None } else { Some(Rule::parse(cursor.take(length)?)?) })
+            })?;
+            match rule {
+                None => return Ok(None),
+                Some(None) => return Ok(Some(std::mem::take(&mut self.rules))),
+                Some(Some(rule)) => {
+                    if self.rules.len() >= MAX_RULES {
+                        return Err(WireError::malformed("filter list", "too many rules"));
+                    }
+                    self.rules.push(rule);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(text: &str) -> String {
+        let rule = Rule::parse(text.as_bytes()).expect("a rule");
+        String::from_utf8(rule.to_wire(Version::NEWEST).expect("expressible")).expect("ASCII")
+    }
+
+    #[test]
+    fn rules_travel_as_the_reference_says() {
+        for (user, on_wire) in [
+            ("- *.sh", "- *.sh"),
+            ("+ keep", "+ keep"),
+            (": .rsync-filter", ": .rsync-filter"),
+            ("P extra.txt", "-r extra.txt"),
+            ("protect extra.txt", "-r extra.txt"),
+            ("R x", "+r x"),
+            ("H x", "-s x"),
+            ("show,p x", "+sp x"),
+            ("exclude dir/", "- dir/"),
+            ("dir-merge,n- .x", ":n- .x"),
+            ("!", "!"),
+            ("-_a b", "- a b"),
+        ] {
+            assert_eq!(wire(user), on_wire);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_rule() {
+        for text in ["", "x", "-", "- ", "-y a", "! a", "exclude", "-x user.*"] {
+            assert!(Rule::parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lists_are_read_in_any_pieces() {
+        let rules: Vec<Rule> = ["- *.sh", "+ keep", "-r a/"]
+            .iter()
+            .map(|text| Rule::parse(text.as_bytes()).expect("a rule"))
+            .collect();
+        let options = Options::default();
+        let mut out = BytesMut::new();
+        encode_filter_list(&rules, Direction::Push, &options, Version::NEWEST, &mut out)
+            .expect("expressible");
+        let read = crate::decode::testing::decode_both_ways(FilterListDecoder::new, &out);
+        assert_eq!(read, vec![rules]);
+    }
+
+    #[test]
+    fn a_push_keeps_plain_rules_to_itself_with_delete_excluded() {
+        let rules = [Rule::plain(RuleKind::Exclude, b"x")];
+        let options = Options { delete_excluded: true, ..Options::default() };
+        let mut out = BytesMut::new();
+        encode_filter_list(&rules, Direction::Push, &options, Version::NEWEST, &mut out)
+            .expect("expressible");
+        assert_eq!(&out[..], [0; 4]);
+    }
 }

@@ -67,11 +67,7 @@ impl Greeting {
         if digests.is_empty() && protocol >= 32 {
             return Err(bad(line, "the list of digests is missing"));
         }
-        Ok(Self {
-            protocol,
-            sub,
-            digests: (!digests.is_empty()).then_some(digests),
-        })
+        Ok(Self { protocol, sub, digests: (!digests.is_empty()).then_some(digests) })
     }
 
     /// The line to send, with its line end.
@@ -93,11 +89,7 @@ impl Greeting {
     /// # Errors
     /// [`WireError::Incompatible`] when no common number is known.
     pub fn negotiate(ours: &Self, theirs: &Self) -> Result<Version, WireError> {
-        let lower = if ours.protocol < theirs.protocol {
-            ours
-        } else {
-            theirs
-        };
+        let lower = if ours.protocol < theirs.protocol { ours } else { theirs };
         let step_back = if ours.protocol == theirs.protocol {
             ours.sub != theirs.sub
         } else {
@@ -316,10 +308,7 @@ mod tests {
         let cases: [(&[u8], Greeting); 4] = [
             (b"@RSYNCD: 27", greeting(27, 0, None)),
             (b"@RSYNCD: 31.0", greeting(31, 0, None)),
-            (
-                b"@RSYNCD: 29.0 sha512 md5",
-                greeting(29, 0, Some("sha512 md5")),
-            ),
+            (b"@RSYNCD: 29.0 sha512 md5", greeting(29, 0, Some("sha512 md5"))),
             (b"@RSYNCD: 32.14 md5", greeting(32, 14, Some("md5"))),
         ];
         for (line, expected) in cases {
@@ -370,9 +359,7 @@ mod tests {
         for line in [
             ServerLine::Ok,
             ServerLine::Exit,
-            ServerLine::AuthRequired {
-                challenge: "YFAHN6DR7b8/+".to_owned(),
-            },
+            ServerLine::AuthRequired { challenge: "YFAHN6DR7b8/+".to_owned() },
             ServerLine::Error("Unknown module 'x'".to_owned()),
             ServerLine::module("mod", "plain read-write module"),
         ] {
@@ -380,10 +367,7 @@ mod tests {
             let lines = decode_both_ways(LineDecoder::default, &bytes);
             assert_eq!(ServerLine::parse(&lines.concat()), Ok(line));
         }
-        assert_eq!(
-            ServerLine::module("mod", "x").to_line(),
-            b"mod            \tx\n"
-        );
+        assert_eq!(ServerLine::module("mod", "x").to_line(), b"mod            \tx\n");
         assert!(ServerLine::parse(b"@RSYNCD: AUTHREQD ").is_err());
         assert!(ServerLine::parse(b"@RSYNCD: AUTHREQD a b").is_err());
     }
@@ -405,10 +389,7 @@ mod tests {
             (b"#list", ClientLine::List),
             (b"mod", ClientLine::Module(b"mod".to_vec())),
             (b"#early_input=12", ClientLine::EarlyInput(12)),
-            (
-                b"#early_input=8193",
-                ClientLine::Unknown(b"#early_input=8193".to_vec()),
-            ),
+            (b"#early_input=8193", ClientLine::Unknown(b"#early_input=8193".to_vec())),
             (b"#what", ClientLine::Unknown(b"#what".to_vec())),
         ] {
             assert_eq!(ClientLine::parse(line), expected);

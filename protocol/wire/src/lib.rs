@@ -23,7 +23,6 @@ pub mod message;
 pub mod mux;
 pub mod names;
 pub mod ndx;
-pub mod negotiate;
 pub mod options;
 pub mod record;
 pub mod rolling;

@@ -113,10 +113,7 @@ impl Message {
                 return Err(WireError::malformed("message", detail));
             }
             _ => {
-                return Err(WireError::malformed(
-                    "message",
-                    format!("unknown tag {tag}"),
-                ));
+                return Err(WireError::malformed("message", format!("unknown tag {tag}")));
             }
         })
     }
@@ -142,10 +139,7 @@ fn deleted(mut payload: Bytes) -> Result<Message, WireError> {
     if payload.is_empty() || payload.contains(&0) {
         return Err(WireError::malformed("DELETED message", "not a name"));
     }
-    Ok(Message::Deleted {
-        name: payload,
-        directory,
-    })
+    Ok(Message::Deleted { name: payload, directory })
 }
 
 fn signed(what: &'static str, payload: &[u8]) -> Result<i32, WireError> {
@@ -178,15 +172,9 @@ mod tests {
 
     #[test]
     fn the_recorded_bytes_come_out() {
-        let deleted = Message::Deleted {
-            name: Bytes::from_static(b"olddir"),
-            directory: true,
-        };
+        let deleted = Message::Deleted { name: Bytes::from_static(b"olddir"), directory: true };
         assert_eq!(encoded(&deleted), b"\x07\0\0\x6colddir\0");
-        assert_eq!(
-            encoded(&Message::ErrorExit(Some(1))),
-            b"\x04\0\0\x5d\x01\0\0\0"
-        );
+        assert_eq!(encoded(&Message::ErrorExit(Some(1))), b"\x04\0\0\x5d\x01\0\0\0");
         assert_eq!(encoded(&Message::ErrorExit(None)), b"\0\0\0\x5d");
     }
 

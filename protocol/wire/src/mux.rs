@@ -171,12 +171,7 @@ mod tests {
 
     #[test]
     fn headers_out_of_bounds_are_refused() {
-        for bytes in [
-            &b"\0\0\0\x06"[..],
-            b"@RSYNCD",
-            b"\0\0\x02\x09",
-            b"\0\0\0\xff",
-        ] {
+        for bytes in [&b"\0\0\0\x06"[..], b"@RSYNCD", b"\0\0\x02\x09", b"\0\0\0\xff"] {
             let mut buf = BytesMut::from(bytes);
             assert!(MuxDecoder::new().decode(&mut buf).is_err(), "{bytes:?}");
         }
@@ -210,10 +205,7 @@ mod tests {
 
     fn any_frame() -> impl Strategy<Value = Frame> {
         let data = proptest::collection::vec(any::<u8>(), 1..300).prop_map(Bytes::from);
-        prop_oneof![
-            data.prop_map(Frame::Data),
-            any_message().prop_map(Frame::Message)
-        ]
+        prop_oneof![data.prop_map(Frame::Data), any_message().prop_map(Frame::Message)]
     }
 
     proptest! {

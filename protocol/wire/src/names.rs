@@ -52,6 +52,19 @@ impl ChecksumName {
     }
 }
 
+impl ChecksumName {
+    /// Length of the digest in bytes, as whole-file and list sums carry it (§6).
+    pub fn digest_len(self) -> usize {
+        match self {
+            Self::Blake3 => 32,
+            Self::Sha1 => 20,
+            Self::Xxh128 | Self::Md5 | Self::Md4 => 16,
+            Self::Xxh3 | Self::Xxh64 => 8,
+            Self::None => 1,
+        }
+    }
+}
+
 /// A compression of token data by its wire name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CompressName {

@@ -174,11 +174,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As [`Cursor::varint`].
     pub fn varint30(&mut self, version: Version) -> Result<i32, Stop> {
-        if version.has_varints() {
-            self.varint()
-        } else {
-            self.int()
-        }
+        if version.has_varints() { self.varint() } else { self.int() }
     }
 
     /// Reads a varlong since protocol 30, a longint before.
@@ -186,11 +182,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As [`Cursor::varlong`].
     pub fn varlong30(&mut self, version: Version, min: usize) -> Result<i64, Stop> {
-        if version.has_varints() {
-            self.varlong(min)
-        } else {
-            self.longint()
-        }
+        if version.has_varints() { self.varlong(min) } else { self.longint() }
     }
 }
 
@@ -202,11 +194,7 @@ fn extra_bytes(lead: u8) -> usize {
 
 /// The bits of the value that the lead byte carries.
 fn top_byte(lead: u8, extra: usize) -> u8 {
-    if extra == 0 {
-        lead
-    } else {
-        lead & (0xff >> extra)
-    }
+    if extra == 0 { lead } else { lead & (0xff >> extra) }
 }
 
 /// Puts the low bytes and the top byte above them together, little-endian; a ninth byte is
@@ -221,10 +209,7 @@ fn place(low: &[u8], top: u8) -> [u8; 8] {
 
 /// Writes the significant bytes of a little-endian integer, at least `min`, behind a lead byte.
 fn put_prefixed(out: &mut BytesMut, bytes: &[u8], min: usize) {
-    let significant = bytes
-        .iter()
-        .rposition(|&byte| byte != 0)
-        .map_or(0, |at| at + 1);
+    let significant = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
     let length = significant.max(min);
     let (low, top) = match bytes.get(..length).and_then(<[u8]>::split_last) {
         Some((&top, low)) => (low, top),
@@ -237,11 +222,7 @@ fn put_prefixed(out: &mut BytesMut, bytes: &[u8], min: usize) {
         out.extend_from_slice(low);
         out.put_byte(top);
     } else {
-        let prefix = if length > min {
-            ones_above(limit * 2)
-        } else {
-            0
-        };
+        let prefix = if length > min { ones_above(limit * 2) } else { 0 };
         out.put_byte(top | prefix);
         out.extend_from_slice(low);
     }
@@ -294,11 +275,7 @@ mod tests {
             (70_000, 3, &[0x01, 0x70, 0x11]),
             (1_700_000_000, 4, &[0x65, 0x00, 0xf1, 0x53]),
             (5_000_000_000, 4, &[0x81, 0x00, 0xf2, 0x05, 0x2a]),
-            (
-                -86_400,
-                4,
-                &[0xf8, 0x80, 0xae, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff],
-            ),
+            (-86_400, 4, &[0xf8, 0x80, 0xae, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff]),
         ];
         for (value, min, bytes) in cases {
             assert_eq!(written(|out| out.put_varlong(value, min)), bytes, "{value}");
@@ -317,23 +294,14 @@ mod tests {
         let bytes = written(|out| out.put_vstring(&long).expect("fits"));
         assert_eq!(bytes.get(..2), Some(&[0x80, 0x80][..]));
         assert_eq!(Cursor::new(&bytes).vstring(0x80), Ok(&long[..]));
-        assert!(matches!(
-            Cursor::new(&bytes).vstring(0x7f),
-            Err(Stop::Bad(_))
-        ));
+        assert!(matches!(Cursor::new(&bytes).vstring(0x7f), Err(Stop::Bad(_))));
         assert!(BytesMut::new().put_vstring(&vec![0; 0x8000]).is_err());
     }
 
     #[test]
     fn impossible_lead_bytes_are_malformed() {
-        assert!(matches!(
-            Cursor::new(&[0xf8, 0, 0, 0, 0, 0]).varint(),
-            Err(Stop::Bad(_))
-        ));
-        assert!(matches!(
-            Cursor::new(&[0xff; 12]).varlong(4),
-            Err(Stop::Bad(_))
-        ));
+        assert!(matches!(Cursor::new(&[0xf8, 0, 0, 0, 0, 0]).varint(), Err(Stop::Bad(_))));
+        assert!(matches!(Cursor::new(&[0xff; 12]).varlong(4), Err(Stop::Bad(_))));
     }
 
     #[test]

@@ -1,1 +1,19 @@
 //! A side of the transfer on a real disk, everything beneath one root descriptor.
+
+#[cfg(unix)]
+mod attributes;
+#[cfg(unix)]
+mod names;
+#[cfg(unix)]
+mod root;
+#[cfg(unix)]
+mod stage;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+pub use unix::Disk;
+#[cfg(windows)]
+pub use windows::Disk;

@@ -1,9 +1,17 @@
 //! The walker: lists the source one directory at a time.
 
+mod hardlinks;
+mod scan;
+
 use std::sync::Arc;
 
+use bascule_wire::flist::Entry;
+
 use crate::path::RelPath;
-use crate::tree::Source;
+use crate::tree::{Metadata, Source};
+
+pub use hardlinks::HardLinks;
+pub use scan::{Rules, Walker};
 
 /// One thing to send: a source argument of the command line or of a client's request.
 #[derive(Clone)]
@@ -15,4 +23,15 @@ pub struct SourceArg {
     /// What to send, relative to `base`. The root means the contents of `base` (a trailing slash
     /// on the command line): it becomes the entry `.`.
     pub top: RelPath,
+}
+
+/// Something that the walker has listed.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// As it travels.
+    pub entry: Entry,
+    /// The number of the source argument that it came from.
+    pub arg: usize,
+    /// What it is on disk.
+    pub metadata: Metadata,
 }

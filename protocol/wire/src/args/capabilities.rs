@@ -47,10 +47,7 @@ impl Capabilities {
     /// a remote shell's name, has no letters.
     pub fn parse(value: &[u8]) -> Self {
         let mut capabilities = Self::default();
-        let version = value
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
+        let version = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if let Some((b'.', rest)) = value.get(version..).and_then(<[u8]>::split_first) {
             for &letter in rest {
                 capabilities.insert(letter);
@@ -62,10 +59,7 @@ impl Capabilities {
     /// The value of `-e`.
     pub fn format(self) -> String {
         let letters = LETTERS.into_iter().filter(|&letter| self.has(letter));
-        std::iter::once(b'.')
-            .chain(letters)
-            .map(char::from)
-            .collect()
+        std::iter::once(b'.').chain(letters).map(char::from).collect()
     }
 
     /// Whether the letter is in the set.
@@ -89,18 +83,12 @@ impl Capabilities {
 pub(crate) fn may_recurse_incrementally(options: &Options, receives: bool) -> bool {
     let needs_whole_list = options.delay_updates
         || options.prune_empty_dirs
-        || matches!(
-            options.delete,
-            Some(DeleteTiming::Before | DeleteTiming::After)
-        );
+        || matches!(options.delete, Some(DeleteTiming::Before | DeleteTiming::After));
     options.recurse && !options.no_inc_recursive && !(receives && needs_whole_list)
 }
 
 fn bit(letter: u8) -> u16 {
-    LETTERS
-        .iter()
-        .position(|&known| known == letter)
-        .map_or(0, |at| 1 << at)
+    LETTERS.iter().position(|&known| known == letter).map_or(0, |at| 1 << at)
 }
 
 #[cfg(test)]
@@ -126,10 +114,7 @@ mod tests {
             Capabilities::ours(options, direction, incremental).has(Capabilities::INC_RECURSE)
         };
         let archive = Options::archive();
-        let pruning = Options {
-            prune_empty_dirs: true,
-            ..Options::archive()
-        };
+        let pruning = Options { prune_empty_dirs: true, ..Options::archive() };
         assert!(ours(&archive, Direction::Pull, true));
         assert!(!ours(&archive, Direction::Pull, false));
         assert!(!ours(&Options::default(), Direction::Pull, true));

@@ -1,55 +1,68 @@
 //! Builds the argument list that a client sends (§2.7, §2.1): the stock client's, byte for byte.
 
+use super::quote::escape_option;
 use super::table::{self, Sent, Sides};
-use super::{Capabilities, Direction, escape_option};
+use super::{Capabilities, Direction};
 use crate::error::WireError;
 use crate::options::Options;
 use crate::version::Version;
 
-/// The arguments to send, in a stock client's order. `module_paths` are written with their
-/// module: `mod/dir`. With secluded arguments this is only the first list; [`secluded_args`]
-/// makes the second.
+/// The arguments to send, in a stock client's order. `paths` are written with their module:
+/// `mod/dir`. With secluded arguments this is only the first of the two lists that
+/// [`encode_client_args`] makes.
 pub fn server_args(
     options: &Options,
     direction: Direction,
-    module_paths: &[Vec<u8>],
-    capabilities: &Capabilities,
+    capabilities: Capabilities,
+    paths: &[Vec<u8>],
 ) -> Vec<Vec<u8>> {
     let mut arguments = vec![b"--server".to_vec()];
     if direction == Direction::Pull {
         arguments.push(b"--sender".to_vec());
     }
-    let letters = letters(options, direction, *capabilities);
+    let letters = letters(options, direction, capabilities);
     if letters.len() > 1 {
         arguments.push(letters);
     }
     if !options.secluded_args {
         arguments.extend(long_options(options, direction, escape_option));
-        arguments.extend(dot_and_paths(module_paths));
+        arguments.extend(dot_and_paths(paths));
     }
     arguments
 }
 
-/// The second list of secluded arguments: everything after the letters, without escapes.
-pub fn secluded_args(
-    options: &Options,
-    direction: Direction,
-    module_paths: &[Vec<u8>],
-) -> Vec<Vec<u8>> {
-    let mut arguments = vec![b"rsync".to_vec()];
-    arguments.extend(long_options(options, direction, <[u8]>::to_vec));
-    arguments.extend(dot_and_paths(module_paths));
-    arguments
-}
-
-/// The bytes of a list: NUL-separated since protocol 30, lines before; ended by an empty one.
-/// The second list of secluded arguments is NUL-separated always: give [`Version::NEWEST`].
+/// The argument list as it travels; with secluded arguments both lists.
 ///
 /// # Errors
 /// [`WireError::Incompatible`] for an argument that holds the separator, which would inject
 /// further arguments.
-pub fn encode_args(arguments: &[Vec<u8>], version: Version) -> Result<Vec<u8>, WireError> {
+pub fn encode_client_args(
+    options: &Options,
+    direction: Direction,
+    paths: &[Vec<u8>],
+    capabilities: Capabilities,
+    version: Version,
+) -> Result<Vec<u8>, WireError> {
+    let first = server_args(options, direction, capabilities, paths);
     let separator = if version.has_varints() { 0 } else { b'\n' };
+    let mut bytes = join(&first, separator)?;
+    if options.secluded_args {
+        // NULs separate it with every version.
+        bytes.extend(join(&secluded_args(options, direction, paths), 0)?);
+    }
+    Ok(bytes)
+}
+
+/// The second list of secluded arguments: everything after the letters, without escapes.
+fn secluded_args(options: &Options, direction: Direction, paths: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut arguments = vec![b"rsync".to_vec()];
+    arguments.extend(long_options(options, direction, <[u8]>::to_vec));
+    arguments.extend(dot_and_paths(paths));
+    arguments
+}
+
+/// Each argument and the separator, ended by an empty one.
+fn join(arguments: &[Vec<u8>], separator: u8) -> Result<Vec<u8>, WireError> {
     let mut bytes = Vec::new();
     for argument in arguments {
         if argument.iter().any(|&byte| byte == separator || byte == 0) {
@@ -132,16 +145,12 @@ mod tests {
     /// The whole list as one line, for a run on the module's root.
     fn sent(direction: Direction, options: &Options) -> String {
         let capabilities = Capabilities::ours(options, direction, true);
-        let list = server_args(options, direction, &[b"mod/".to_vec()], &capabilities);
+        let list = server_args(options, direction, capabilities, &[b"mod/".to_vec()]);
         String::from_utf8_lossy(&list.join(&b' ')).into_owned()
     }
 
     fn rt() -> Options {
-        Options {
-            recurse: true,
-            times: true,
-            ..Options::default()
-        }
+        Options { recurse: true, times: true, ..Options::default() }
     }
 
     /// `-a` with changes.
@@ -153,12 +162,7 @@ mod tests {
 
     #[test]
     fn pushes_match_the_recordings_of_3_5_0() {
-        let cc = |name| {
-            Some(ChecksumChoice {
-                transfer: name,
-                list: name,
-            })
-        };
+        let cc = |name| Some(ChecksumChoice { transfer: name, list: name });
         for (options, expected) in [
             (rt(), "--server -tre.iLsfxCIvu . mod/"),
             (a(|_| ()), "--server -logDtpre.iLsfxCIvu . mod/"),
@@ -227,33 +231,12 @@ mod tests {
                 }),
                 "--server -vvlogDtpre.iLsfxCIvu --delete --stats . mod/",
             ),
-            (
-                a(|o| o.hard_links = 1),
-                "--server -lHogDtpre.iLsfxCIvu . mod/",
-            ),
-            (
-                a(|o| o.prune_empty_dirs = true),
-                "--server -lmogDtpre.iLsfxCIvu . mod/",
-            ),
-            (
-                a(|o| o.whole_file = Some(true)),
-                "--server -lWogDtpre.iLsfxCIvu . mod/",
-            ),
-            (
-                a(|o| o.inplace = true),
-                "--server -logDtpre.iLsfxCIvu --inplace . mod/",
-            ),
-            (
-                a(|o| o.compress = true),
-                "--server -logDtprze.iLsfxCIvu . mod/",
-            ),
-            (
-                Options {
-                    timeout: 33,
-                    ..rt()
-                },
-                "--server -tre.iLsfxCIvu --timeout=33 . mod/",
-            ),
+            (a(|o| o.hard_links = 1), "--server -lHogDtpre.iLsfxCIvu . mod/"),
+            (a(|o| o.prune_empty_dirs = true), "--server -lmogDtpre.iLsfxCIvu . mod/"),
+            (a(|o| o.whole_file = Some(true)), "--server -lWogDtpre.iLsfxCIvu . mod/"),
+            (a(|o| o.inplace = true), "--server -logDtpre.iLsfxCIvu --inplace . mod/"),
+            (a(|o| o.compress = true), "--server -logDtprze.iLsfxCIvu . mod/"),
+            (Options { timeout: 33, ..rt() }, "--server -tre.iLsfxCIvu --timeout=33 . mod/"),
             (a(|o| o.protocol = Some(29)), "--server -logDtpr . mod/"),
         ] {
             assert_eq!(sent(Direction::Push, &options), expected);
@@ -271,20 +254,8 @@ mod tests {
         };
         for (options, expected) in [
             (rt(), "-tre.iLsfxCIvu . mod/"),
-            (
-                Options {
-                    dirs: true,
-                    ..Options::default()
-                },
-                "-de.LsfxCIvu . mod/",
-            ),
-            (
-                Options {
-                    times: true,
-                    ..Options::default()
-                },
-                "-te.LsfxCIvu . mod/",
-            ),
+            (Options { dirs: true, ..Options::default() }, "-de.LsfxCIvu . mod/"),
+            (Options { times: true, ..Options::default() }, "-te.LsfxCIvu . mod/"),
             (
                 zc(CompressName::Zlib),
                 "-logDtprze.iLsfxCIvu --old-compress --checksum-seed=1 . mod/",
@@ -297,10 +268,7 @@ mod tests {
                 zc(CompressName::Lz4),
                 "-logDtpre.iLsfxCIvu --compress-choice=lz4 --checksum-seed=1 . mod/",
             ),
-            (
-                a(|o| o.delete = Some(DeleteTiming::After)),
-                "-logDtpre.LsfxCIvu . mod/",
-            ),
+            (a(|o| o.delete = Some(DeleteTiming::After)), "-logDtpre.LsfxCIvu . mod/"),
             (
                 a(|o| {
                     o.delete = Some(DeleteTiming::During);
@@ -311,10 +279,7 @@ mod tests {
                 }),
                 "-vvlogDtpre.iLsfxCIvu . mod/",
             ),
-            (
-                a(|o| o.prune_empty_dirs = true),
-                "-logDtpre.LsfxCIvu . mod/",
-            ),
+            (a(|o| o.prune_empty_dirs = true), "-logDtpre.LsfxCIvu . mod/"),
         ] {
             let expected = format!("--server --sender {expected}");
             assert_eq!(sent(Direction::Pull, &options), expected);
@@ -404,30 +369,22 @@ mod tests {
 
     #[test]
     fn secluded_arguments_are_two_lists() {
-        let options = Options {
-            secluded_args: true,
-            temp_dir: Some(b"a b".to_vec()),
-            ..rt()
-        };
+        let options = Options { secluded_args: true, temp_dir: Some(b"a b".to_vec()), ..rt() };
         let paths = [b"-odd".to_vec(), b"mod/".to_vec()];
         let capabilities = Capabilities::ours(&options, Direction::Push, true);
-        let first = server_args(&options, Direction::Push, &paths, &capabilities);
-        assert_eq!(first, [&b"--server"[..], b"-stre.iLsfxCIvu"]);
-        let second = secluded_args(&options, Direction::Push, &paths);
-        let expected: [&[u8]; 6] = [b"rsync", b"--temp-dir", b"a b", b".", b"./-odd", b"mod/"];
-        assert_eq!(second, expected);
-        assert_eq!(
-            encode_args(&[b"rsync".to_vec(), Vec::new()], Version::NEWEST),
-            Ok(b"rsync\0.\0\0".to_vec())
-        );
+        let version = Version::NEWEST;
+        let sent = encode_client_args(&options, Direction::Push, &paths, capabilities, version);
+        let expected = "--server|-stre.iLsfxCIvu||rsync|--temp-dir|a b|.|./-odd|mod/||";
+        assert_eq!(sent, Ok(expected.replace('|', "\0").into_bytes()));
+        assert_eq!(join(&[b"rsync".to_vec(), Vec::new()], 0), Ok(b"rsync\0.\0\0".to_vec()));
     }
 
     #[test]
-    fn separators_cannot_be_smuggled_in() -> Result<(), WireError> {
+    fn separators_cannot_be_smuggled_in() {
         let line = [b"a\nb".to_vec()];
-        assert!(encode_args(&line, Version::NEWEST).is_ok());
-        assert!(encode_args(&line, Version::new(29)?).is_err());
-        assert!(encode_args(&[b"a\0b".to_vec()], Version::NEWEST).is_err());
-        Ok(())
+        assert!(join(&line, 0).is_ok());
+        assert!(join(&line, b'\n').is_err());
+        assert!(join(&[b"a\0b".to_vec()], 0).is_err());
+        assert!(join(&[b"a\0b".to_vec()], b'\n').is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The argument list of a run, both ways (§2.7, §2.1, §2.2).
 //!
-//! [`table`] holds the one table of options; [`server_args`] builds a list from it,
-//! [`parse_server_args`] reads one with it and [`RefuseList`] matches a daemon's
+//! The module `table` holds the one table of options: [`server_args`] builds a list from it,
+//! [`parse_server_args`] reads one with it, and [`RefuseList`] matches a daemon's
 //! `refuse options` against it. [`ArgsDecoder`] takes a list off the raw stream.
 
 mod capabilities;
@@ -15,11 +15,11 @@ mod table;
 
 pub use capabilities::Capabilities;
 pub(crate) use capabilities::may_recurse_incrementally;
-pub use client::{encode_args, secluded_args, server_args};
+pub use client::{encode_client_args, server_args};
 pub use decoder::ArgsDecoder;
-pub use quote::{escape_option, split_module_paths, strip_module, unescape_option};
-pub use refuse::RefuseList;
-pub use server::{ArgError, ServerCommand, is_secluded, parse_secluded_args, parse_server_args};
+pub use quote::{strip_module, unescape_options};
+pub use refuse::{RefuseList, refused_option};
+pub use server::{ArgError, ServerCommand, is_secluded, join_secluded, parse_server_args};
 pub use size::parse_size;
 pub use table::{Action, OptionRow, Sides, options};
 

@@ -22,6 +22,12 @@ struct Word {
     wild: bool,
 }
 
+/// The first option of `command` that the words of `refuse options` refuse, as
+/// [`RefuseList::refused`] names it.
+pub fn refused_option(words: &[String], command: &ServerCommand) -> Option<String> {
+    RefuseList::parse(&words.join(" ")).refused(command)
+}
+
 impl RefuseList {
     /// Reads the value of the parameter; whitespace separates the words.
     pub fn parse(text: &str) -> Self {
@@ -33,9 +39,7 @@ impl RefuseList {
                 wild: pattern.contains(['*', '?', '[']),
             }
         };
-        Self {
-            words: text.split_whitespace().map(word).collect(),
-        }
+        Self { words: text.split_whitespace().map(word).collect() }
     }
 
     /// Words that match no option, which a configuration check should report.
@@ -44,11 +48,7 @@ impl RefuseList {
             let hit = |row| word.matches(row, Direction::Pull);
             !table::options().iter().any(hit)
         };
-        self.words
-            .iter()
-            .filter(matches)
-            .map(|word| word.pattern.as_str())
-            .collect()
+        self.words.iter().filter(matches).map(|word| word.pattern.as_str()).collect()
     }
 
     /// The first option of the command that is refused, as `--checksum (-c)`.
@@ -170,11 +170,7 @@ mod tests {
             ("D", "-r --specials", Some("--specials")),
             ("log-format", "-r --log-format=%i", Some("--out-format")),
         ] {
-            assert_eq!(
-                refused(list, arguments).as_deref(),
-                expected,
-                "{list}: {arguments}"
-            );
+            assert_eq!(refused(list, arguments).as_deref(), expected, "{list}: {arguments}");
         }
     }
 
@@ -192,10 +188,7 @@ mod tests {
             assert_eq!(refused(list, arguments).as_deref(), expected, "{arguments}");
         }
         // A wildcard does not take along what archive implies.
-        assert_eq!(
-            refused("* !archive*", "-r").as_deref(),
-            Some("--recursive (-r)")
-        );
+        assert_eq!(refused("* !archive*", "-r").as_deref(), Some("--recursive (-r)"));
     }
 
     #[test]
@@ -218,11 +211,7 @@ mod tests {
             ("[d", "d", false),
             ("delete", "delete-after", false),
         ] {
-            assert_eq!(
-                glob(pattern.as_bytes(), name.as_bytes()),
-                matches,
-                "{pattern} {name}"
-            );
+            assert_eq!(glob(pattern.as_bytes(), name.as_bytes()), matches, "{pattern} {name}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Reads the argument list of a client (§2.2), in any order and in both forms of a value.
 
 use super::table::{self, Action, OptionRow};
-use super::{Capabilities, Direction, unescape_option};
+use super::{Capabilities, Direction};
 use crate::options::{DeleteTiming, Options};
 
 /// What a client asks a server for.
@@ -38,6 +38,18 @@ impl ServerCommand {
             log_format: None,
             used: Vec::new(),
         }
+    }
+
+    /// What can be said of a list that is refused: everything in it that is understood. The rest
+    /// of the setup depends on it, and the refusal travels in-band after that.
+    pub fn unusable(arguments: &[Vec<u8>]) -> Self {
+        let mut parser = Parser::new();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            // What is wrong has been said already; the rest still counts.
+            drop(parser.argument(argument, &mut || arguments.next()));
+        }
+        parser.command
     }
 
     /// Turns deletion on at a time that the client named.
@@ -96,48 +108,52 @@ pub enum ArgError {
     },
 }
 
+impl ArgError {
+    /// The exit code of a run that is refused for it (§16).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unsupported(_) => 4,
+            Self::Unknown(_) | Self::Invalid { .. } => 1,
+        }
+    }
+}
+
 /// Whether this first list announces secluded arguments: a second list follows (§2.7).
 pub fn is_secluded(arguments: &[Vec<u8>]) -> bool {
     let options = arguments.iter().take_while(|argument| argument != &b".");
-    options
-        .into_iter()
-        .any(|argument| match argument.as_slice() {
-            [b'-', b'-', name @ ..] => std::str::from_utf8(name)
-                .ok()
-                .and_then(table::by_long)
-                .is_some_and(|row| row.short == Some(b's')),
-            [b'-', letters @ ..] => letters
-                .iter()
-                .take_while(|&&letter| letter != b'e')
-                .any(|&letter| letter == b's'),
-            _ => false,
-        })
+    options.into_iter().any(|argument| match argument.as_slice() {
+        [b'-', b'-', name @ ..] => std::str::from_utf8(name)
+            .ok()
+            .and_then(table::by_long)
+            .is_some_and(|row| row.short == Some(b's')),
+        [b'-', letters @ ..] => {
+            letters.iter().take_while(|&&letter| letter != b'e').any(|&letter| letter == b's')
+        }
+        _ => false,
+    })
 }
 
-/// Reads a list, and removes the backslashes of its option arguments.
+/// Puts the two lists of secluded arguments together; the second begins with a program's name.
+pub fn join_secluded(mut first: Vec<Vec<u8>>, second: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    first.extend(second.into_iter().skip(1));
+    first
+}
+
+/// Reads a list whose backslashes are already removed (`unescape_options`).
 ///
 /// # Errors
 /// [`ArgError`]; the first argument that is wrong decides.
 pub fn parse_server_args(arguments: &[Vec<u8>]) -> Result<ServerCommand, ArgError> {
     let mut parser = Parser::new();
-    parser.read(arguments, unescape_option)?;
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        parser.argument(argument, &mut || arguments.next())?;
+    }
     parser.finish()
 }
 
-/// Reads both lists of secluded arguments; the second has no backslashes to remove.
-///
-/// # Errors
-/// As [`parse_server_args`].
-pub fn parse_secluded_args(
-    first: &[Vec<u8>],
-    second: &[Vec<u8>],
-) -> Result<ServerCommand, ArgError> {
-    let mut parser = Parser::new();
-    parser.read(first, unescape_option)?;
-    // Its first argument is the program's name.
-    parser.read(second.get(1..).unwrap_or_default(), <[u8]>::to_vec)?;
-    parser.finish()
-}
+/// Takes the argument after the current one.
+type Next<'f, 'a> = dyn FnMut() -> Option<&'a Vec<u8>> + 'f;
 
 struct Parser {
     command: ServerCommand,
@@ -147,41 +163,21 @@ struct Parser {
 
 impl Parser {
     fn new() -> Self {
-        Self {
-            command: ServerCommand::new(),
-            is_server: false,
-            seen_dot: false,
-        }
+        Self { command: ServerCommand::new(), is_server: false, seen_dot: false }
     }
 
-    fn read(
-        &mut self,
-        arguments: &[Vec<u8>],
-        unescape: fn(&[u8]) -> Vec<u8>,
-    ) -> Result<(), ArgError> {
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            if self.seen_dot {
-                self.command.paths.push(argument.clone());
-                continue;
-            }
-            let argument = unescape(argument);
-            let mut next = || arguments.next().map(|value| unescape(value));
-            match argument.as_slice() {
-                b"." => self.seen_dot = true,
-                [b'-', b'-', long @ ..] => self.long(long, &mut next)?,
-                [b'-', letters @ ..] if !letters.is_empty() => self.letters(letters, &mut next)?,
-                _ => return Err(invalid(&argument, "an option or \".\" belongs here")),
-            }
+    fn argument(&mut self, argument: &[u8], next: &mut Next<'_, '_>) -> Result<(), ArgError> {
+        match argument {
+            path if self.seen_dot => self.command.paths.push(path.to_vec()),
+            b"." => self.seen_dot = true,
+            [b'-', b'-', long @ ..] => self.long(long, next)?,
+            [b'-', letters @ ..] if !letters.is_empty() => self.letters(letters, next)?,
+            _ => return Err(invalid(argument, "an option or \".\" belongs here")),
         }
         Ok(())
     }
 
-    fn long(
-        &mut self,
-        argument: &[u8],
-        next: &mut dyn FnMut() -> Option<Vec<u8>>,
-    ) -> Result<(), ArgError> {
+    fn long(&mut self, argument: &[u8], next: &mut Next<'_, '_>) -> Result<(), ArgError> {
         let border = argument.iter().position(|&byte| byte == b'=');
         let (name, value) = match border.and_then(|at| argument.split_at_checked(at)) {
             Some((name, value)) => (name, value.get(1..)),
@@ -194,33 +190,37 @@ impl Parser {
         self.apply(row, value.map(<[u8]>::to_vec), next)
     }
 
-    fn letters(
-        &mut self,
-        letters: &[u8],
-        next: &mut dyn FnMut() -> Option<Vec<u8>>,
-    ) -> Result<(), ArgError> {
+    fn letters(&mut self, letters: &[u8], next: &mut Next<'_, '_>) -> Result<(), ArgError> {
         let mut rest = letters;
+        // The letters after a wrong one still count for `ServerCommand::unusable`.
+        let mut result = Ok(());
         while let Some((&letter, after)) = rest.split_first() {
-            let row = table::by_short(letter)
-                .ok_or_else(|| ArgError::Unknown(format!("-{}", letter.escape_ascii())))?;
-            if let Action::Value(_) = row.action {
-                // The rest of the string is the value.
-                let value = (!after.is_empty()).then(|| after.to_vec());
-                return self.apply(row, value, next);
-            }
-            self.apply(row, None, next)?;
             rest = after;
+            let Some(row) = table::by_short(letter) else {
+                let name = format!("-{}", letter.escape_ascii());
+                result = result.and(Err(ArgError::Unknown(name)));
+                continue;
+            };
+            let mut value = None;
+            if matches!(row.action, Action::Value(_)) && !after.is_empty() {
+                // The rest of the string is the value.
+                value = Some(std::mem::take(&mut rest).to_vec());
+            }
+            result = result.and(self.apply(row, value, next));
         }
-        Ok(())
+        result
     }
 
     fn apply(
         &mut self,
         row: &'static OptionRow,
         value: Option<Vec<u8>>,
-        next: &mut dyn FnMut() -> Option<Vec<u8>>,
+        next: &mut Next<'_, '_>,
     ) -> Result<(), ArgError> {
         if !row.supported {
+            if let (Action::Value(_), None) = (row.action, &value) {
+                next();
+            }
             return Err(ArgError::Unsupported(row.display()));
         }
         match row.long {
@@ -236,7 +236,7 @@ impl Parser {
             }
             (Action::Value(set), value) => {
                 let missing = || invalid(row.display().as_bytes(), "its value is missing");
-                let value = value.or_else(next).ok_or_else(missing)?;
+                let value = value.or_else(|| next().cloned()).ok_or_else(missing)?;
                 set(&mut self.command, &value).map_err(|detail| {
                     let text = [row.display().as_bytes(), b" ", &value].concat();
                     invalid(&text, detail)
@@ -258,17 +258,16 @@ impl Parser {
 }
 
 fn invalid(argument: &[u8], detail: &'static str) -> ArgError {
-    ArgError::Invalid {
-        argument: argument.escape_ascii().to_string(),
-        detail,
-    }
+    ArgError::Invalid { argument: argument.escape_ascii().to_string(), detail }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{secluded_args, server_args};
+    use crate::args::{ArgsDecoder, encode_client_args, unescape_options};
+    use crate::decode::testing::decode_both_ways;
     use crate::names::{ChecksumName, CompressName};
+    use crate::version::Version;
     use proptest::prelude::*;
 
     fn list(line: &str) -> Vec<Vec<u8>> {
@@ -286,34 +285,25 @@ mod tests {
         assert_eq!(command.direction, Direction::Pull);
         assert_eq!(command.paths, [&b"mod/./a"[..], b"mod/b"]);
         assert_eq!(command.capabilities.format(), ".iLsfxCIvu");
-        let expected = Options {
-            verbose: 2,
-            compress: true,
-            timeout: 33,
-            ..Options::archive()
-        };
+        let expected = Options { verbose: 2, compress: true, timeout: 33, ..Options::archive() };
         assert_eq!(command.options, expected);
 
         let command = parsed("--server -ltpr --delete . mod/")?;
         assert_eq!(command.direction, Direction::Push);
         assert_eq!(command.capabilities, Capabilities::default());
         assert!(command.options.deletes() && !command.delete_timing_explicit);
-        assert_eq!(
-            command.used,
-            ["server", "links", "times", "perms", "recursive", "delete"]
-        );
+        assert_eq!(command.used, ["server", "links", "times", "perms", "recursive", "delete"]);
         Ok(())
     }
 
     #[test]
     fn values_come_in_every_form() -> Result<(), ArgError> {
         for line in [
-            "--server --temp-dir=x\\ y -B800 -@-1 . m/",
-            "--server --temp-dir x\\ y --block-size 800 --modify-window=-1 . m/",
-            "--server -T x\\ y -B 800 -@ -1 . m/",
+            "--server --temp-dir=x_y -B800 -@-1 . m/",
+            "--server --temp-dir x_y --block-size 800 --modify-window=-1 . m/",
+            "--server -T x_y -B 800 -@ -1 . m/",
         ] {
-            let line = line.replace("x\\ y", "x\\_y");
-            let options = parsed(&line)?.options;
+            let options = parsed(line)?.options;
             assert_eq!(options.temp_dir.as_deref(), Some(&b"x_y"[..]));
             assert_eq!(options.block_size, Some(800));
             assert_eq!(options.modify_window, -1);
@@ -331,10 +321,7 @@ mod tests {
         assert_eq!(options("--max-size=1.5k")?.max_size, Some(1536));
         assert_eq!(options("--bwlimit=5")?.bwlimit, 5);
         assert_eq!(options("--bwlimit=10b")?.bwlimit, 1);
-        assert_eq!(
-            options("--new-compress")?.compress_choice,
-            Some(CompressName::Zlibx)
-        );
+        assert_eq!(options("--new-compress")?.compress_choice, Some(CompressName::Zlibx));
         assert!(!options("-z --compress-choice=none")?.compress);
         assert!(!options("-D --no-specials")?.specials);
         let choice = options("--checksum-choice=xxhash,md5")?.checksum_choice;
@@ -407,10 +394,7 @@ mod tests {
             "--ignore-missing-args",
         ] {
             let error = parsed(&format!("--server {option} . m/")).expect_err(option);
-            assert!(
-                matches!(error, ArgError::Unsupported(_)),
-                "{option}: {error}"
-            );
+            assert!(matches!(error, ArgError::Unsupported(_)), "{option}: {error}");
         }
         assert_eq!(
             parsed("--server -rb . m/"),
@@ -429,7 +413,6 @@ mod tests {
             "--server --timeout=x . m/",
             "--server --block-size=131073 . m/",
             "--server --checksum-choice=crc . m/",
-            "--server --checksum-choice=blake3 . m/",
             "--server --temp-dir= . m/",
             "--server stray . m/",
             "--server - . m/",
@@ -444,13 +427,28 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_list_still_tells_what_the_setup_needs() {
+        for line in [
+            "--server --sender -rbze.iLsfxCIvu --checksum-choice=md5 . m/",
+            "--server --sender -r9ze.iLsfxCIvu --backup-dir -x --checksum-choice=md5 . m/",
+            "--server --sender --nosuch=1 --timeout=x -ze.iLsfxCIvu --checksum-choice=md5",
+        ] {
+            assert!(parsed(line).is_err());
+            let command = ServerCommand::unusable(&list(line));
+            assert_eq!(command.direction, Direction::Pull);
+            assert!(command.options.compress && command.options.checksum_choice.is_some());
+            assert_eq!(command.capabilities.format(), ".iLsfxCIvu", "{line}");
+        }
+    }
+
+    #[test]
     fn secluded_lists_are_joined() -> Result<(), ArgError> {
         let first = list("--server --sender -stre.iLsfxCIvu");
         assert!(is_secluded(&first));
         assert!(!is_secluded(&list("--server -tre.iLsfxCIvu . s")));
         assert!(!is_secluded(&list("--server --sender -r . -s")));
         let second = [&b"rsync"[..], b"--safe-links", b".", b"mod/a\\b"].map(<[u8]>::to_vec);
-        let command = parse_secluded_args(&first, &second)?;
+        let command = parse_server_args(&join_secluded(first, second.to_vec()))?;
         assert!(command.options.safe_links && command.options.recurse);
         assert_eq!(command.paths, [b"mod/a\\b"]);
         Ok(())
@@ -459,13 +457,7 @@ mod tests {
     /// Options that a push carries over completely.
     fn any_options() -> impl Strategy<Value = Options> {
         let flags = any::<[bool; 24]>();
-        let numbers = (
-            any::<u32>(),
-            0_u64..1 << 40,
-            any::<i32>(),
-            0_u8..4,
-            0_usize..4,
-        );
+        let numbers = (any::<u32>(), 0_u64..1 << 40, any::<i32>(), 0_u8..4, 0_usize..4);
         let path = proptest::option::of(proptest::collection::vec(1_u8.., 1..20));
         (flags, numbers, path).prop_map(|(flags, numbers, path)| {
             let mut flags = flags.into_iter();
@@ -506,14 +498,10 @@ mod tests {
             options.bwlimit = large / 4;
             options.modify_window = signed;
             options.checksum_seed = Some(signed);
-            options.partial = path.is_some();
+            options.partial = path.is_some() || options.delay_updates;
             options.partial_dir.clone_from(&path);
             options.temp_dir = path;
-            let timings = [
-                DeleteTiming::Before,
-                DeleteTiming::Delay,
-                DeleteTiming::After,
-            ];
+            let timings = [DeleteTiming::Before, DeleteTiming::Delay, DeleteTiming::After];
             options.delete = timings.get(timing).copied();
             options
         })
@@ -525,15 +513,17 @@ mod tests {
             let options = Options { secluded_args: secluded, ..options };
             let paths = [b"mod/".to_vec()];
             let capabilities = Capabilities::ours(&options, Direction::Push, true);
-            let first = server_args(&options, Direction::Push, &paths, &capabilities);
-            let command = if secluded {
-                let second = secluded_args(&options, Direction::Push, &paths);
-                parse_secluded_args(&first, &second)
-            } else {
-                parse_server_args(&first)
+            let version = Version::NEWEST;
+            let sent = encode_client_args(&options, Direction::Push, &paths, capabilities, version)
+                .expect("no separators");
+            let mut lists = decode_both_ways(|| ArgsDecoder::new(version), &sent).into_iter();
+            let mut list = lists.next().expect("a list");
+            prop_assert_eq!(is_secluded(&list), secluded);
+            match lists.next() {
+                Some(second) => list = join_secluded(list, second),
+                None => unescape_options(&mut list),
             }
-            .expect("our own list");
-            prop_assert_eq!(is_secluded(&first), secluded);
+            let command = parse_server_args(&list).expect("our own list");
             prop_assert_eq!(command.options, options);
             prop_assert_eq!(command.capabilities, capabilities);
         }
@@ -541,9 +531,11 @@ mod tests {
         #[test]
         fn arbitrary_lists_never_panic(list: Vec<Vec<u8>>) {
             let _ = parse_server_args(&list);
-            let list = [vec![b"--server".to_vec()], list].concat();
-            let _ = parse_secluded_args(&list, &list);
+            let mut list = [vec![b"--server".to_vec()], list].concat();
             is_secluded(&list);
+            unescape_options(&mut list);
+            let _ = parse_server_args(&list);
+            ServerCommand::unusable(&list);
         }
     }
 }

@@ -4,15 +4,11 @@
 /// `default_unit` (a lower-case letter of `bkmgtp`). `None` when it is no size or does not
 /// fit 63 bits.
 pub fn parse_size(text: &str, default_unit: u8) -> Option<u64> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (whole, mut rest) = text.split_at_checked(digits)?;
     let mut fraction = "";
     if let Some(after) = rest.strip_prefix('.') {
-        let digits = after
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(after.len());
+        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
         (fraction, rest) = after.split_at_checked(digits)?;
     }
     if whole.is_empty() && fraction.is_empty() {
@@ -24,11 +20,7 @@ pub fn parse_size(text: &str, default_unit: u8) -> Option<u64> {
         None => (&rest[..], ""),
     };
     let multiplier = multiplier(unit, default_unit)?;
-    let whole: u128 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
+    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let mut bytes = whole.checked_mul(u128::from(multiplier))?;
     // Digits beyond the twelfth cannot change a result below 2^63 by a byte that anyone means.
     let fraction = fraction.get(..12).unwrap_or(fraction);
@@ -42,9 +34,7 @@ pub fn parse_size(text: &str, default_unit: u8) -> Option<u64> {
         "-1" => bytes.checked_sub(1)?,
         _ => return None,
     };
-    u64::try_from(bytes)
-        .ok()
-        .filter(|&bytes| i64::try_from(bytes).is_ok())
+    u64::try_from(bytes).ok().filter(|&bytes| i64::try_from(bytes).is_ok())
 }
 
 /// `k`, `kib` and so on count in powers of 1024, `kb` in powers of 1000.

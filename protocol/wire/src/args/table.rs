@@ -181,20 +181,14 @@ static OPTIONS: &[OptionRow] = &[
     OptionRow::flag("verbose", |c| count(&mut c.options.verbose))
         .short(b'v')
         .send(|o| Sent::Letter(o.verbose)),
-    OptionRow::flag("quiet", |c| c.options.quiet = true)
-        .short(b'q')
-        .send(|o| letter(o.quiet)),
+    OptionRow::flag("quiet", |c| c.options.quiet = true).short(b'q').send(|o| letter(o.quiet)),
     OptionRow::refused("backup").short(b'b'),
-    OptionRow::flag("update", |c| c.options.update = true)
-        .short(b'u')
-        .send(|o| letter(o.update)),
+    OptionRow::flag("update", |c| c.options.update = true).short(b'u').send(|o| letter(o.update)),
     OptionRow::flag("dry-run", |c| c.options.dry_run = true)
         .short(b'n')
         .vital()
         .send(|o| letter(o.dry_run)),
-    OptionRow::flag("links", |c| c.options.links = true)
-        .short(b'l')
-        .send(|o| letter(o.links)),
+    OptionRow::flag("links", |c| c.options.links = true).short(b'l').send(|o| letter(o.links)),
     OptionRow::flag("dirs", |c| c.options.dirs = true)
         .short(b'd')
         .send(|o| letter((o.dirs || o.list_only) && !o.recurse)),
@@ -223,12 +217,8 @@ static OPTIONS: &[OptionRow] = &[
     OptionRow::flag("hard-links", |c| count(&mut c.options.hard_links))
         .short(b'H')
         .send(|o| Sent::Letter(o.hard_links.min(2))),
-    OptionRow::flag("owner", |c| c.options.owner = true)
-        .short(b'o')
-        .send(|o| letter(o.owner)),
-    OptionRow::flag("group", |c| c.options.group = true)
-        .short(b'g')
-        .send(|o| letter(o.group)),
+    OptionRow::flag("owner", |c| c.options.owner = true).short(b'o').send(|o| letter(o.owner)),
+    OptionRow::flag("group", |c| c.options.group = true).short(b'g').send(|o| letter(o.group)),
     OptionRow::flag("", |c| {
         c.options.devices = true;
         c.options.specials = true;
@@ -236,14 +226,10 @@ static OPTIONS: &[OptionRow] = &[
     .short(b'D')
     .implies(&["devices", "specials"])
     .send(|o| letter(o.devices)),
-    OptionRow::flag("times", |c| c.options.times = true)
-        .short(b't')
-        .send(|o| letter(o.times)),
+    OptionRow::flag("times", |c| c.options.times = true).short(b't').send(|o| letter(o.times)),
     OptionRow::refused("atimes").short(b'U'),
     OptionRow::refused("crtimes").short(b'N'),
-    OptionRow::flag("perms", |c| c.options.perms = true)
-        .short(b'p')
-        .send(|o| letter(o.perms)),
+    OptionRow::flag("perms", |c| c.options.perms = true).short(b'p').send(|o| letter(o.perms)),
     OptionRow::flag("executability", |c| c.options.executability = true)
         .short(b'E')
         .push()
@@ -264,19 +250,13 @@ static OPTIONS: &[OptionRow] = &[
     OptionRow::flag("one-file-system", |c| count(&mut c.options.one_file_system))
         .short(b'x')
         .send(|o| Sent::Letter(o.one_file_system.min(2))),
-    OptionRow::flag("sparse", |c| c.options.sparse = true)
-        .short(b'S')
-        .send(|o| letter(o.sparse)),
-    OptionRow::flag("compress", |c| c.options.compress = true)
-        .short(b'z')
-        .send(|o| {
-            let old = matches!(o.compress_choice, None | Some(CompressName::Zlib));
-            letter(o.compress && old)
-        }),
+    OptionRow::flag("sparse", |c| c.options.sparse = true).short(b'S').send(|o| letter(o.sparse)),
+    OptionRow::flag("compress", |c| c.options.compress = true).short(b'z').send(|o| {
+        let old = matches!(o.compress_choice, None | Some(CompressName::Zlib));
+        letter(o.compress && old)
+    }),
     // The capability carrier; the builder appends it to the letters itself.
-    OptionRow::value("rsh", ServerCommand::set_capabilities)
-        .short(b'e')
-        .vital(),
+    OptionRow::value("rsh", ServerCommand::set_capabilities).short(b'e').vital(),
     // The long options.
     OptionRow::flag("list-only", |c| c.options.list_only = true).send(|o| flag(o.list_only)),
     OptionRow::flag("no-recursive", |c| c.options.recurse = false)
@@ -336,7 +316,7 @@ static OPTIONS: &[OptionRow] = &[
         Ok(())
     })
     .alias(&["cc"])
-    .send(|o| joined(o.checksum_choice.and_then(checksum_argument))),
+    .send(|o| joined(o.checksum_choice.map(checksum_argument))),
     OptionRow::flag("old-compress", |c| compress(c, CompressName::Zlib))
         .implies(&["compress"])
         .send(|o| flag(o.compress && o.compress_choice == Some(CompressName::Zlib))),
@@ -413,17 +393,11 @@ static OPTIONS: &[OptionRow] = &[
     .implies(&["delete"])
     .push()
     .send(|o| flag(o.delete_excluded)),
-    OptionRow::flag("force", |c| c.options.force = true)
-        .push()
-        .send(|o| flag(o.force)),
+    OptionRow::flag("force", |c| c.options.force = true).push().send(|o| flag(o.force)),
     OptionRow::refused("super"),
     OptionRow::refused("fake-super"),
-    OptionRow::flag("size-only", |c| c.options.size_only = true)
-        .push()
-        .send(|o| flag(o.size_only)),
-    OptionRow::flag("stats", |c| c.options.stats = true)
-        .push()
-        .send(|o| flag(o.stats)),
+    OptionRow::flag("size-only", |c| c.options.size_only = true).push().send(|o| flag(o.size_only)),
+    OptionRow::flag("stats", |c| c.options.stats = true).push().send(|o| flag(o.stats)),
     OptionRow::value("skip-compress", |_, _| Ok(())),
     OptionRow::refused_value("write-batch"),
     OptionRow::refused_value("only-write-batch"),
@@ -452,15 +426,17 @@ static OPTIONS: &[OptionRow] = &[
     })
     .push()
     .send(|o| separate(o.partial_dir.as_ref())),
-    OptionRow::flag("delay-updates", |c| c.options.delay_updates = true)
-        .push()
-        .send(|o| flag(o.delay_updates)),
-    OptionRow::flag("partial", |c| c.options.partial = true)
-        .push()
-        .send(|o| {
-            let implied = o.partial_dir.is_some() || o.delay_updates || o.inplace;
-            flag(o.partial && !implied)
-        }),
+    OptionRow::flag("delay-updates", |c| {
+        // Waiting files live in a partial-dir.
+        c.options.partial = true;
+        c.options.delay_updates = true;
+    })
+    .push()
+    .send(|o| flag(o.delay_updates)),
+    OptionRow::flag("partial", |c| c.options.partial = true).push().send(|o| {
+        let implied = o.partial_dir.is_some() || o.delay_updates || o.inplace;
+        flag(o.partial && !implied)
+    }),
     OptionRow::flag("ignore-errors", |c| c.options.ignore_errors = true)
         .send(|o| flag(o.ignore_errors)),
     OptionRow::refused("copy-unsafe-links"),
@@ -489,9 +465,7 @@ static OPTIONS: &[OptionRow] = &[
     OptionRow::refused_value("link-dest"),
     OptionRow::refused("append"),
     OptionRow::refused("append-verify"),
-    OptionRow::flag("fsync", |c| c.options.fsync = true)
-        .push()
-        .send(|o| flag(o.fsync)),
+    OptionRow::flag("fsync", |c| c.options.fsync = true).push().send(|o| flag(o.fsync)),
     OptionRow::flag("inplace", |c| c.options.inplace = true).send(|o| flag(o.inplace)),
     OptionRow::flag("no-whole-file", |c| c.options.whole_file = Some(false)).alias(&["no-W"]),
     OptionRow::refused_value("files-from"),
@@ -504,9 +478,7 @@ static OPTIONS: &[OptionRow] = &[
     OptionRow::refused("copy-devices"),
     OptionRow::refused("write-devices").vital(),
     OptionRow::refused("preallocate"),
-    OptionRow::flag("mkpath", |c| c.options.mkpath = true)
-        .push()
-        .send(|o| flag(o.mkpath)),
+    OptionRow::flag("mkpath", |c| c.options.mkpath = true).push().send(|o| flag(o.mkpath)),
     OptionRow::refused_value("iconv").vital(),
     OptionRow::flag("no-iconv", |_| ()).vital(),
     OptionRow::refused_value("stop-after").alias(&["time-limit"]),
@@ -530,17 +502,8 @@ static OPTIONS: &[OptionRow] = &[
 ];
 
 /// What `--archive` stands for; refusing it by its own name refuses all of these.
-pub(super) const ARCHIVE: &[&str] = &[
-    "recursive",
-    "dirs",
-    "links",
-    "perms",
-    "times",
-    "group",
-    "owner",
-    "devices",
-    "specials",
-];
+pub(super) const ARCHIVE: &[&str] =
+    &["recursive", "dirs", "links", "perms", "times", "group", "owner", "devices", "specials"];
 
 fn letter(on: bool) -> Sent {
     Sent::Letter(u8::from(on))
@@ -598,22 +561,14 @@ fn checksum_choice(text: &[u8]) -> Result<Option<ChecksumChoice>, &'static str> 
         return Ok(None);
     }
     let (transfer, list) = text.split_once(',').unwrap_or((&text, &text));
-    let choice = ChecksumChoice {
+    Ok(Some(ChecksumChoice {
         transfer: ChecksumName::parse(transfer).ok_or(UNKNOWN)?,
         list: ChecksumName::parse(list).ok_or(UNKNOWN)?,
-    };
-    if checksum_argument(choice).is_none() {
-        return Err("it is agreed on by negotiation, never by an argument");
-    }
-    Ok(Some(choice))
+    }))
 }
 
-/// The value of `--checksum-choice`; `None` for BLAKE3, which is negotiated instead, so that a
-/// server that lacks it can be told apart.
-fn checksum_argument(choice: ChecksumChoice) -> Option<String> {
-    match (choice.transfer, choice.list) {
-        (ChecksumName::Blake3, ChecksumName::Blake3) => None,
-        (transfer, list) if transfer == list => Some(transfer.as_str().to_owned()),
-        (transfer, list) => Some(format!("{},{}", transfer.as_str(), list.as_str())),
-    }
+/// The value of `--checksum-choice`: one name when both are the same.
+fn checksum_argument(choice: ChecksumChoice) -> String {
+    let (transfer, list) = (choice.transfer.as_str(), choice.list.as_str());
+    if transfer == list { transfer.to_owned() } else { format!("{transfer},{list}") }
 }

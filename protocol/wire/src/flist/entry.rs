@@ -157,9 +157,7 @@ impl Entry {
 
     /// Target of a symlink.
     pub fn link(&self) -> Option<&[u8]> {
-        self.extra
-            .as_deref()
-            .and_then(|extra| extra.link.as_deref())
+        self.extra.as_deref().and_then(|extra| extra.link.as_deref())
     }
 
     /// Device number.
@@ -174,9 +172,7 @@ impl Entry {
 
     /// Whole-file digest under `-c`.
     pub fn checksum(&self) -> Option<&[u8]> {
-        self.extra
-            .as_deref()
-            .and_then(|extra| extra.checksum.as_deref())
+        self.extra.as_deref().and_then(|extra| extra.checksum.as_deref())
     }
 }
 

@@ -1,1 +1,156 @@
-//! The lists of user and group names (§9.6).
+//! The lists of user and group names that follow a whole file list (§9.6).
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+
+use super::entry::Entry;
+use crate::decode::{Cursor, Decode, Stop, decode_with};
+use crate::error::WireError;
+use crate::options::Options;
+use crate::setup::{CompatFlags, Negotiated};
+use crate::varint::PutWire as _;
+use crate::version::Version;
+
+/// Most names of one kind.
+const MAX_IDS: usize = 1 << 20;
+
+/// Names of users and groups by id. Ids without a name are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdList {
+    users: BTreeMap<u32, Box<[u8]>>,
+    groups: BTreeMap<u32, Box<[u8]>>,
+}
+
+impl IdList {
+    /// The name of a user. Id 0 is everywhere the same.
+    pub fn user(&self, uid: u32) -> Option<&[u8]> {
+        self.users.get(&uid).filter(|_| uid != 0).map(|name| &**name)
+    }
+
+    /// The name of a group. Id 0 is everywhere the same.
+    pub fn group(&self, gid: u32) -> Option<&[u8]> {
+        self.groups.get(&gid).filter(|_| gid != 0).map(|name| &**name)
+    }
+
+    /// Adds a user's name.
+    pub fn add_user(&mut self, uid: u32, name: &[u8]) {
+        self.users.insert(uid, name.into());
+    }
+
+    /// Adds a group's name.
+    pub fn add_group(&mut self, gid: u32, name: &[u8]) {
+        self.groups.insert(gid, name.into());
+    }
+
+    /// Takes over the names that an entry carries.
+    pub fn note(&mut self, entry: &Entry) {
+        let Some(extra) = entry.extra.as_deref() else {
+            return;
+        };
+        if let Some(name) = &extra.user
+            && !self.users.contains_key(&entry.uid)
+        {
+            self.add_user(entry.uid, name);
+        }
+        if let Some(name) = &extra.group
+            && !self.groups.contains_key(&entry.gid)
+        {
+            self.add_group(entry.gid, name);
+        }
+    }
+
+    /// Appends the lists that `options` ask for.
+    pub fn encode(&self, negotiated: &Negotiated, options: &Options, out: &mut BytesMut) {
+        let layout = IdLayout::new(negotiated, options);
+        if layout.users {
+            put(&self.users, &layout, out);
+        }
+        if layout.groups {
+            put(&self.groups, &layout, out);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct IdLayout {
+    version: Version,
+    names_id0: bool,
+    users: bool,
+    groups: bool,
+}
+
+impl IdLayout {
+    fn new(negotiated: &Negotiated, options: &Options) -> Self {
+        let names = !negotiated.incremental() && !options.numeric_ids;
+        Self {
+            version: negotiated.version,
+            names_id0: negotiated.compat.has(CompatFlags::ID0_NAMES),
+            users: names && options.owner,
+            groups: names && options.group,
+        }
+    }
+}
+
+fn put(names: &BTreeMap<u32, Box<[u8]>>, layout: &IdLayout, out: &mut BytesMut) {
+    let short = |name: &[u8]| u8::try_from(name.len()).ok().filter(|length| *length > 0);
+    for (id, name) in names.iter().filter(|(id, _)| **id != 0) {
+        if let Some(length) = short(name) {
+            out.put_varint30(layout.version, id.cast_signed());
+            out.put_byte(length);
+            out.extend_from_slice(name);
+        }
+    }
+    out.put_varint30(layout.version, 0);
+    if layout.names_id0 {
+        let name = names.get(&0).map(|name| &**name).unwrap_or_default();
+        let length = short(name).unwrap_or(0);
+        out.put_byte(length);
+        out.extend_from_slice(&name[..usize::from(length)]);
+    }
+}
+
+/// Decodes both lists as one item; an empty one at once when none travels.
+#[derive(Debug, Clone)]
+pub struct IdListDecoder {
+    layout: IdLayout,
+}
+
+impl IdListDecoder {
+    /// Prepares a decoder for a connection.
+    pub fn new(negotiated: &Negotiated, options: &Options) -> Self {
+        Self { layout: IdLayout::new(negotiated, options) }
+    }
+
+    fn read_one(&self, cursor: &mut Cursor<'_>) -> Result<BTreeMap<u32, Box<[u8]>>, Stop> {
+        let mut names = BTreeMap::new();
+        loop {
+            let id = cursor.varint30(self.layout.version)?.cast_unsigned();
+            if id != 0 || self.layout.names_id0 {
+                let length = usize::from(cursor.byte()?);
+                let name = cursor.take(length)?;
+                if length > 0 {
+                    names.insert(id, name.into());
+                }
+            }
+            if id == 0 {
+                return Ok(names);
+            }
+            if names.len() > MAX_IDS {
+                return Err(WireError::malformed("id list", "too many names").into());
+            }
+        }
+    }
+}
+
+impl Decode for IdListDecoder {
+    type Item = IdList;
+
+    fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<IdList>, WireError> {
+        decode_with(buf, |cursor| {
+            let users = if self.layout.users { self.read_one(cursor)? } else { BTreeMap::new() };
+            let groups = if self.layout.groups { self.read_one(cursor)? } else { BTreeMap::new() };
+            Ok(IdList { users, groups })
+        })
+    }
+}

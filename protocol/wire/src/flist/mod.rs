@@ -8,4 +8,8 @@ pub mod ids;
 pub mod order;
 pub mod segment;
 
+pub use decode::{EntryDecoder, ListItem};
+pub use encode::EntryEncoder;
 pub use entry::{Device, Entry, Extra, HardLink, Kind};
+pub use ids::{IdList, IdListDecoder};
+pub use segment::{DirTable, Lists, Segment};

@@ -1,0 +1,247 @@
+//! The command line.
+
+use std::ffi::OsString;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+/// Mirrors folders to or from an rsync daemon, keeping dates and propagating deletions.
+#[derive(Debug, Parser)]
+#[command(name = "bascule", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make DST an exact copy of SRC: archive mode, nanosecond times, deletions, partial-dir.
+    Mirror(Box<Mirror>),
+    /// List the modules of a daemon, or the files of a module.
+    List(List),
+}
+
+/// The options of `bascule mirror`, with rsync's names and meanings.
+#[derive(Debug, Args)]
+pub struct Mirror {
+    /// Sources, then the destination: local folders, rsync://[user@]host[:port]/module/path or
+    /// host::module/path. With a trailing slash a source means its contents.
+    #[arg(required = true, num_args = 2.., value_name = "SRC... DST")]
+    pub paths: Vec<OsString>,
+    /// The connection.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Filters and options of the run.
+    #[command(flatten)]
+    pub run: RunOptions,
+    /// Print a JSON document about the run instead of the summary.
+    #[arg(long)]
+    pub json: bool,
+    /// Show no progress even on a terminal.
+    #[arg(long)]
+    pub no_progress: bool,
+}
+
+/// Options of `bascule list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// rsync://[user@]host[:port]/ for the modules, rsync://…/module/path for files.
+    pub url: OsString,
+    /// The connection.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// The highest protocol to offer.
+    #[arg(long, value_name = "NUM")]
+    pub protocol: Option<u8>,
+}
+
+/// How to reach and log in to a daemon.
+#[derive(Debug, Args)]
+pub struct Connection {
+    /// Read the password from FILE ("-" for standard input); otherwise RSYNC_PASSWORD is used.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<OsString>,
+    /// The daemon's port when the URL names none.
+    #[arg(long, value_name = "PORT", default_value_t = 873)]
+    pub port: u16,
+    /// Give up when nothing has moved for this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub timeout: u32,
+    /// Give up when the daemon has not answered after this many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub contimeout: Option<u64>,
+}
+
+/// What to transfer and how.
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// Change nothing; with -i, show what would be changed.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Print a line per change; twice, also for what is the same.
+    #[arg(short = 'i', long, action = ArgAction::Count)]
+    pub itemize_changes: u8,
+    /// Say more.
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing but errors.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Print rsync's statistics at the end.
+    #[arg(long)]
+    pub stats: bool,
+    /// Compare contents instead of times.
+    #[arg(short = 'c', long)]
+    pub checksum: bool,
+    /// Compress the data on the way.
+    #[arg(short = 'z', long)]
+    pub compress: bool,
+    /// zstd, lz4, zlibx, zlib or none.
+    #[arg(long, visible_alias = "zc", value_name = "NAME")]
+    pub compress_choice: Option<String>,
+    /// The compression's level.
+    #[arg(long, visible_alias = "zl", value_name = "NUM")]
+    pub compress_level: Option<i32>,
+    /// xxh128, xxh3, xxh64, md5, md4, sha1, blake3 or none; two names for transfer and list.
+    #[arg(long, visible_alias = "cc", value_name = "NAME")]
+    pub checksum_choice: Option<String>,
+    /// Preserve hard links.
+    #[arg(short = 'H', long)]
+    pub hard_links: bool,
+    /// Send whole files instead of differences.
+    #[arg(short = 'W', long, overrides_with = "no_whole_file")]
+    pub whole_file: bool,
+    /// Send differences even between local folders.
+    #[arg(long)]
+    pub no_whole_file: bool,
+    /// Update files in place.
+    #[arg(long)]
+    pub inplace: bool,
+    /// Turn runs of zeros into holes.
+    #[arg(short = 'S', long)]
+    pub sparse: bool,
+    /// Block length in bytes.
+    #[arg(short = 'B', long, value_name = "BYTES")]
+    pub block_size: Option<u32>,
+    /// Seed of the block checksums.
+    #[arg(long, value_name = "NUM")]
+    pub checksum_seed: Option<i32>,
+    /// Transfer files even when size and time are equal.
+    #[arg(short = 'I', long)]
+    pub ignore_times: bool,
+    /// Compare sizes only.
+    #[arg(long)]
+    pub size_only: bool,
+    /// Leave files alone that are newer on the target.
+    #[arg(short, long)]
+    pub update: bool,
+    /// Create nothing new on the target.
+    #[arg(long)]
+    pub existing: bool,
+    /// Change nothing that exists on the target.
+    #[arg(long)]
+    pub ignore_existing: bool,
+    /// Seconds by which times may differ; -1 compares nanoseconds (the default).
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = -1)]
+    pub modify_window: i32,
+    /// Delete before the transfer.
+    #[arg(long)]
+    pub delete_before: bool,
+    /// Delete during the transfer (the default).
+    #[arg(long, visible_alias = "del")]
+    pub delete_during: bool,
+    /// Find during, delete after the transfer.
+    #[arg(long)]
+    pub delete_delay: bool,
+    /// Delete after the transfer.
+    #[arg(long)]
+    pub delete_after: bool,
+    /// Delete what is missing at the source (on unless --no-delete).
+    #[arg(long)]
+    pub delete: bool,
+    /// Delete nothing.
+    #[arg(long)]
+    pub no_delete: bool,
+    /// Also delete what the filters exclude.
+    #[arg(long)]
+    pub delete_excluded: bool,
+    /// Delete no more than NUM names.
+    #[arg(long, value_name = "NUM")]
+    pub max_delete: Option<u64>,
+    /// Delete even when the source could not be read completely.
+    #[arg(long)]
+    pub ignore_errors: bool,
+    /// Delete directories that are in the way of files.
+    #[arg(long)]
+    pub force: bool,
+    /// Keep owners and groups as numbers.
+    #[arg(long)]
+    pub numeric_ids: bool,
+    /// Keep no owners.
+    #[arg(long)]
+    pub no_owner: bool,
+    /// Keep no groups.
+    #[arg(long)]
+    pub no_group: bool,
+    /// Keep no permissions.
+    #[arg(long)]
+    pub no_perms: bool,
+    /// Leave directory times alone.
+    #[arg(short = 'O', long)]
+    pub omit_dir_times: bool,
+    /// Leave symlink times alone.
+    #[arg(short = 'J', long)]
+    pub omit_link_times: bool,
+    /// Leave out symlinks that point out of the tree.
+    #[arg(long)]
+    pub safe_links: bool,
+    /// Send what symlinks point to.
+    #[arg(short = 'L', long)]
+    pub copy_links: bool,
+    /// Stay on one file system.
+    #[arg(short = 'x', long, action = ArgAction::Count)]
+    pub one_file_system: u8,
+    /// Keep interrupted files in DIR, beside each file.
+    #[arg(long, value_name = "DIR", default_value = ".bascule-partial")]
+    pub partial_dir: OsString,
+    /// Keep no interrupted files.
+    #[arg(long)]
+    pub no_partial_dir: bool,
+    /// Put all updated files in place at the end.
+    #[arg(long)]
+    pub delay_updates: bool,
+    /// Build files in DIR of the target instead of beside the final name.
+    #[arg(short = 'T', long, value_name = "DIR")]
+    pub temp_dir: Option<OsString>,
+    /// Create missing parents of the destination.
+    #[arg(long)]
+    pub mkpath: bool,
+    /// List the whole tree before the transfer.
+    #[arg(long, visible_alias = "no-i-r")]
+    pub no_inc_recursive: bool,
+    /// Limit the bandwidth, in KiB per second.
+    #[arg(long, value_name = "RATE", default_value_t = 0)]
+    pub bwlimit: u64,
+    /// The highest protocol to offer, 30 to 32.
+    #[arg(long, value_name = "NUM")]
+    pub protocol: Option<u8>,
+    /// Hide the arguments from the remote shell's rules.
+    #[arg(short = 's', long, visible_alias = "protect-args")]
+    pub secluded_args: bool,
+    /// Leave out names that match.
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<OsString>,
+    /// Take in names that match.
+    #[arg(long, value_name = "PATTERN")]
+    pub include: Vec<OsString>,
+    /// A filter rule such as "- *.tmp" or "P keep".
+    #[arg(short = 'f', long, value_name = "RULE")]
+    pub filter: Vec<OsString>,
+    /// Exclude patterns from FILE, one per line.
+    #[arg(long, value_name = "FILE")]
+    pub exclude_from: Vec<OsString>,
+    /// Include patterns from FILE, one per line.
+    #[arg(long, value_name = "FILE")]
+    pub include_from: Vec<OsString>,
+}

@@ -1,0 +1,134 @@
+//! The local end of a run: folders as sources or destination, and the daemon in this process
+//! that serves a local destination.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bascule_engine::disk::Disk;
+use bascule_engine::outcome::ExitCode;
+use bascule_engine::path::RelPath;
+use bascule_engine::receiver::Destination;
+use bascule_engine::tree::Target;
+use bascule_engine::walk::SourceArg;
+use bascule_session::site::{
+    LoginAttempt, ModuleLine, ModuleRules, OpenModule, Peer, Refusal, Site,
+};
+
+/// A source folder or file; with a trailing slash, a folder's contents.
+///
+/// # Errors
+/// When its folder cannot be opened.
+pub fn source(path: &OsStr) -> anyhow::Result<SourceArg> {
+    let contents = means_contents(path);
+    let path = Path::new(path);
+    if contents {
+        let tree = Disk::open(path).with_context(|| path.display().to_string())?;
+        return Ok(SourceArg { tree: Arc::new(tree), base: RelPath::root(), top: RelPath::root() });
+    }
+    let (parent, name) = split(path)?;
+    let tree = Disk::open(&parent).with_context(|| parent.display().to_string())?;
+    Ok(SourceArg { tree: Arc::new(tree), base: RelPath::root(), top: name })
+}
+
+/// A destination folder or file name, held by its nearest existing parent.
+///
+/// # Errors
+/// When no parent can be opened.
+pub fn destination(path: &OsStr, mkpath: bool) -> anyhow::Result<Destination> {
+    let is_directory = means_contents(path);
+    let path = Path::new(path);
+    if path.is_dir() {
+        let tree = Disk::open(path).with_context(|| path.display().to_string())?;
+        return Ok(Destination { tree: Arc::new(tree), path: RelPath::root(), is_directory });
+    }
+    let (mut parent, name) = split(path)?;
+    let mut below = name.as_bytes().to_vec();
+    while mkpath && !parent.is_dir() {
+        let (above, name) = split(&parent)?;
+        below = [name.as_bytes(), b"/", &below].concat();
+        parent = above;
+    }
+    let tree = Disk::open(&parent).with_context(|| {
+        format!("{}: the destination's parent folder (use --mkpath to make it)", parent.display())
+    })?;
+    let path = RelPath::parse(&below)?;
+    Ok(Destination { tree: Arc::new(tree), path, is_directory })
+}
+
+fn means_contents(path: &OsStr) -> bool {
+    let bytes = path.as_encoded_bytes();
+    let last = bytes.rsplit(|byte| std::path::is_separator(char::from(*byte))).next();
+    matches!(last, Some(b"" | b"." | b".."))
+}
+
+/// The parent folder and the last component.
+fn split(path: &Path) -> anyhow::Result<(PathBuf, RelPath)> {
+    let name = path.file_name().with_context(|| format!("{}: no file name", path.display()))?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    Ok((parent, RelPath::parse(name.as_encoded_bytes())?))
+}
+
+/// A daemon in this process with one module: the tree of a local destination.
+pub struct LocalSite {
+    /// The tree.
+    pub tree: Arc<dyn Target>,
+}
+
+/// The name of the one module.
+pub const MODULE: &[u8] = b"local";
+
+impl Site for LocalSite {
+    fn motd(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn modules(&self, _peer: &Peer) -> Vec<ModuleLine> {
+        Vec::new()
+    }
+
+    fn open(&self, _name: &[u8], _peer: &Peer) -> Result<Box<dyn OpenModule>, Refusal> {
+        Ok(Box::new(LocalModule { tree: Arc::clone(&self.tree) }))
+    }
+}
+
+struct LocalModule {
+    tree: Arc<dyn Target>,
+}
+
+impl OpenModule for LocalModule {
+    fn needs_login(&self) -> bool {
+        false
+    }
+
+    fn login(&mut self, _attempt: &LoginAttempt<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn enter(&mut self) -> Result<ModuleRules, Refusal> {
+        Ok(ModuleRules {
+            name: "local".into(),
+            root: Arc::clone(&self.tree),
+            read_only: false,
+            write_only: false,
+            filters: Vec::new(),
+            incoming_chmod: None,
+            outgoing_chmod: None,
+            numeric_ids: false,
+            refuse_options: Vec::new(),
+            timeout: 0,
+            munge_symlinks: false,
+            enter_thread: None,
+        })
+    }
+
+    fn before_transfer(&mut self, _args: &[Vec<u8>]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn after_transfer(&mut self, _exit: ExitCode) {}
+}

@@ -1,0 +1,276 @@
+//! `bascule mirror` and `bascule list`.
+
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use bascule_engine::observe::{Event, Observer, Silent};
+use bascule_engine::outcome::{ExitCode, Report};
+use bascule_engine::stop::Stop;
+use bascule_session::client::{self, LocalEnd, Login, Request};
+use bascule_session::error::SessionError;
+use bascule_session::server::{self, ServerOptions};
+use bascule_session::site::Peer;
+use bascule_wire::filter::Rule;
+use bascule_wire::{Options, Version};
+use clap::ArgMatches;
+
+use crate::cli::{Connection, List, Mirror};
+use crate::local::{self, LocalSite};
+use crate::location::{Location, Remote};
+use crate::options;
+use crate::report::Console;
+
+/// Bytes that may wait between the two halves of a local mirror.
+const DUPLEX: usize = 1 << 20;
+
+/// Runs a mirror; the exit code says how it went.
+///
+/// # Errors
+/// When the command line makes no sense.
+pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::Result<ExitCode> {
+    let mut run = options::options(&cli.run, &cli.connection)?;
+    let rules = options::filters(&cli.run, matches, &run)?;
+    let locations =
+        cli.paths.iter().map(|path| Location::parse(path)).collect::<Result<Vec<_>, _>>()?;
+    let Some((destination, sources)) = locations.split_last() else {
+        bail!("a source and a destination are needed");
+    };
+    let console = Arc::new(Console::new(&run, cli.json));
+    let began = Instant::now();
+    let observer: Arc<dyn Observer> = Arc::<Console>::clone(&console);
+    let (report, outcome) = match destination {
+        Location::Remote(remote) => {
+            let local = LocalEnd::Source(local_sources(sources)?);
+            let paths = vec![remote.path.clone()];
+            remote_run(cli, remote, paths, local, &run, rules, observer, stop).await?
+        }
+        Location::Local(destination) => match remote_sources(sources)? {
+            Some((remote, paths)) => {
+                let target = local::destination(destination, run.mkpath)?;
+                let local = LocalEnd::Target(target);
+                remote_run(cli, &remote, paths, local, &run, rules, observer, stop).await?
+            }
+            None => {
+                // Both ends read the same disk: differences cost more than they save.
+                run.whole_file = Some(run.whole_file.unwrap_or(true));
+                let sources = local_sources(sources)?;
+                local_run(sources, destination, &run, rules, observer, stop).await?
+            }
+        },
+    };
+    if let Err(error) = &outcome {
+        eprintln!("bascule: {error}");
+    }
+    let outcome = outcome.map_err(|error| error.exit);
+    Ok(console.conclude(&run, report, outcome, began.elapsed()))
+}
+
+type Ended = (Report, Result<(), SessionError>);
+
+#[expect(clippy::too_many_arguments, reason = "one call joins the parts of a run")]
+async fn remote_run(
+    cli: &Mirror,
+    remote: &Remote,
+    paths: Vec<Vec<u8>>,
+    local: LocalEnd,
+    options: &Options,
+    filters: Vec<Rule>,
+    observer: Arc<dyn Observer>,
+    stop: Stop,
+) -> anyhow::Result<Ended> {
+    if remote.module.is_empty() {
+        bail!("{}: the module is missing; `bascule list` shows the daemon's modules", remote.host);
+    }
+    let request = Request {
+        module: remote.module.as_bytes().to_vec(),
+        paths,
+        options: options.clone(),
+        filters,
+        login: login(remote, &cli.connection)?,
+        local,
+        umask: umask(),
+    };
+    let stream = match connect(remote, &cli.connection).await {
+        Ok(stream) => stream,
+        Err(error) => return Ok((Report::default(), Err(error))),
+    };
+    Ok(client::transfer(stream, request, observer, stop).await)
+}
+
+/// Mirrors between two folders of this machine, with the daemon in this process.
+async fn local_run(
+    sources: Vec<bascule_engine::walk::SourceArg>,
+    destination: &OsString,
+    options: &Options,
+    filters: Vec<Rule>,
+    observer: Arc<dyn Observer>,
+    stop: Stop,
+) -> anyhow::Result<Ended> {
+    let target = local::destination(destination, options.mkpath)?;
+    let (ours, theirs) = tokio::io::duplex(DUPLEX);
+    let site = Arc::new(LocalSite { tree: target.tree });
+    let server_options = ServerOptions { highest: Version::NEWEST, umask: umask() };
+    let peer = Peer { address: None };
+    let serving = tokio::spawn(server::serve(
+        theirs,
+        site,
+        peer,
+        server_options,
+        Arc::new(Silent),
+        stop.clone(),
+    ));
+    let mut path = target.path.as_bytes().to_vec();
+    if target.is_directory {
+        path.push(b'/');
+    }
+    let request = Request {
+        module: local::MODULE.to_vec(),
+        paths: vec![path],
+        options: options.clone(),
+        filters,
+        login: Login::default(),
+        local: LocalEnd::Source(sources),
+        umask: umask(),
+    };
+    let ended = client::transfer(ours, request, observer, stop).await;
+    serving.await.context("the daemon in this process failed")?;
+    Ok(ended)
+}
+
+fn local_sources(sources: &[Location]) -> anyhow::Result<Vec<bascule_engine::walk::SourceArg>> {
+    sources
+        .iter()
+        .map(|source| match source {
+            Location::Local(path) => local::source(path),
+            Location::Remote(_) => bail!("the source and the destination cannot both be remote"),
+        })
+        .collect()
+}
+
+/// The daemon and the paths of remote sources; `None` when all are local.
+fn remote_sources(sources: &[Location]) -> anyhow::Result<Option<(Remote, Vec<Vec<u8>>)>> {
+    let mut found: Option<(Remote, Vec<Vec<u8>>)> = None;
+    let mut any_local = false;
+    for source in sources {
+        match (source, &mut found) {
+            (Location::Local(_), _) => any_local = true,
+            (Location::Remote(remote), None) => {
+                found = Some((remote.clone(), vec![remote.path.clone()]));
+            }
+            (Location::Remote(remote), Some((first, paths))) => {
+                if (&remote.host, &remote.module) != (&first.host, &first.module) {
+                    bail!("all remote sources have to be in one module of one daemon");
+                }
+                paths.push(remote.path.clone());
+            }
+        }
+    }
+    if any_local && found.is_some() {
+        bail!("the sources have to be all local or all remote");
+    }
+    Ok(found)
+}
+
+/// Runs `bascule list`.
+///
+/// # Errors
+/// When the command line makes no sense.
+pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
+    let Location::Remote(remote) = Location::parse(&cli.url)? else {
+        bail!("a daemon's URL is needed, such as rsync://host/ or rsync://host/module/");
+    };
+    let mut options = Options {
+        list_only: true,
+        links: true,
+        dirs: true,
+        timeout: cli.connection.timeout,
+        protocol: cli.protocol,
+        ..Options::default()
+    };
+    options.times = true;
+    options.perms = true;
+    let stream = match connect(&remote, &cli.connection).await {
+        Ok(stream) => stream,
+        Err(error) => return Ok(failed(&error)),
+    };
+    if remote.module.is_empty() {
+        return Ok(match client::list_modules(stream, &options).await {
+            Ok(lines) => {
+                print!("{}", String::from_utf8_lossy(&lines));
+                ExitCode::Success
+            }
+            Err(error) => failed(&error),
+        });
+    }
+    let request = Request {
+        module: remote.module.as_bytes().to_vec(),
+        paths: vec![remote.path.clone()],
+        options,
+        filters: Vec::new(),
+        login: login(&remote, &cli.connection)?,
+        local: LocalEnd::Target(local::destination(&OsString::from("."), false)?),
+        umask: umask(),
+    };
+    let (report, outcome) = client::transfer(stream, request, Arc::new(Lister), stop).await;
+    Ok(match outcome {
+        Ok(()) => report.exit_code(),
+        Err(error) => failed(&error),
+    })
+}
+
+/// Prints the entries of a listing.
+struct Lister;
+
+impl Observer for Lister {
+    fn on(&self, event: &Event<'_>) {
+        match event {
+            Event::Entry(entry) => println!("{}", crate::listing::line(entry)),
+            Event::Problem(problem) => eprintln!("{problem}"),
+            _ => {}
+        }
+    }
+}
+
+fn failed(error: &SessionError) -> ExitCode {
+    eprintln!("bascule: {error}");
+    error.exit
+}
+
+async fn connect(
+    remote: &Remote,
+    connection: &Connection,
+) -> Result<tokio::net::TcpStream, SessionError> {
+    let port = remote.port.unwrap_or(connection.port);
+    let limit = connection.contimeout.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    client::connect(&remote.host, port, limit).await
+}
+
+fn login(remote: &Remote, connection: &Connection) -> anyhow::Result<Login> {
+    let user = remote
+        .user
+        .clone()
+        .or_else(|| std::env::var("USER").ok())
+        .or_else(|| std::env::var("LOGNAME").ok())
+        .unwrap_or_default();
+    let password = match &connection.password_file {
+        Some(file) if file == "-" => {
+            let mut text = Vec::new();
+            std::io::stdin().read_to_end(&mut text).context("reading the password")?;
+            Some(first_line(&text))
+        }
+        Some(file) => Some(first_line(&bascule_platform::secret::read(file.as_ref())?)),
+        None => std::env::var_os("RSYNC_PASSWORD").map(|text| options::bytes(&text)),
+    };
+    Ok(Login { user, password })
+}
+
+fn first_line(text: &[u8]) -> Vec<u8> {
+    text.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default().to_vec()
+}
+
+fn umask() -> u32 {
+    bascule_platform::umask()
+}

@@ -1,0 +1,196 @@
+//! From the command line to the options and filter rules of a run.
+
+use std::ffi::{OsStr, OsString};
+
+use anyhow::{Context as _, bail};
+use bascule_wire::Options;
+use bascule_wire::filter::{Rule, RuleKind};
+use bascule_wire::names::{ChecksumName, CompressName};
+use bascule_wire::options::{ChecksumChoice, DeleteTiming};
+use clap::ArgMatches;
+
+use crate::cli::{Connection, RunOptions};
+
+/// The bytes of an argument as they go to a peer.
+pub fn bytes(text: &OsStr) -> Vec<u8> {
+    text.as_encoded_bytes().to_vec()
+}
+
+/// The options of `bascule mirror`: rsync's `-a --delete --partial-dir=…`, nanosecond times, and
+/// what was asked for.
+///
+/// # Errors
+/// For a value that makes no sense.
+pub fn options(cli: &RunOptions, connection: &Connection) -> anyhow::Result<Options> {
+    let mut options = Options::archive();
+    options.owner = !cli.no_owner;
+    options.group = !cli.no_group;
+    options.perms = !cli.no_perms;
+    options.dry_run = cli.dry_run;
+    options.itemize = cli.itemize_changes;
+    options.verbose = cli.verbose;
+    options.quiet = cli.quiet;
+    options.stats = cli.stats;
+    options.checksum = cli.checksum;
+    options.compress = cli.compress || cli.compress_choice.is_some();
+    if let Some(name) = &cli.compress_choice {
+        let choice = CompressName::parse(name)
+            .with_context(|| format!("--compress-choice={name}: no such compression"))?;
+        options.compress = choice != CompressName::None;
+        options.compress_choice = Some(choice).filter(|_| options.compress);
+    }
+    options.compress_level = cli.compress_level;
+    options.checksum_choice = cli.checksum_choice.as_deref().map(checksum_choice).transpose()?;
+    options.checksum_seed = cli.checksum_seed;
+    options.hard_links = cli.hard_links.into();
+    options.whole_file = match (cli.whole_file, cli.no_whole_file) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    };
+    options.inplace = cli.inplace;
+    options.sparse = cli.sparse;
+    options.block_size = cli.block_size;
+    options.ignore_times = cli.ignore_times;
+    options.size_only = cli.size_only;
+    options.update = cli.update;
+    options.existing = cli.existing;
+    options.ignore_existing = cli.ignore_existing;
+    options.modify_window = cli.modify_window;
+    options.delete = delete_timing(cli)?;
+    options.delete_excluded = cli.delete_excluded;
+    options.max_delete = cli.max_delete;
+    options.ignore_errors = cli.ignore_errors;
+    options.force = cli.force;
+    options.numeric_ids = cli.numeric_ids;
+    options.omit_dir_times = cli.omit_dir_times;
+    options.omit_link_times = cli.omit_link_times;
+    options.safe_links = cli.safe_links;
+    options.copy_links = cli.copy_links;
+    options.one_file_system = cli.one_file_system;
+    if !cli.no_partial_dir && !cli.inplace {
+        options.partial = true;
+        options.partial_dir = Some(bytes(&cli.partial_dir));
+    }
+    options.delay_updates = cli.delay_updates;
+    options.temp_dir = cli.temp_dir.as_deref().map(bytes);
+    options.mkpath = cli.mkpath;
+    options.no_inc_recursive = cli.no_inc_recursive;
+    options.bwlimit = cli.bwlimit;
+    options.protocol = cli.protocol;
+    options.secluded_args = cli.secluded_args;
+    options.timeout = connection.timeout;
+    Ok(options)
+}
+
+fn delete_timing(cli: &RunOptions) -> anyhow::Result<Option<DeleteTiming>> {
+    let asked = [
+        (cli.delete_before, DeleteTiming::Before),
+        (cli.delete_during, DeleteTiming::During),
+        (cli.delete_delay, DeleteTiming::Delay),
+        (cli.delete_after, DeleteTiming::After),
+    ];
+    let mut asked = asked.iter().filter(|(set, _)| *set).map(|(_, timing)| *timing);
+    let first = asked.next();
+    if asked.next().is_some() {
+        bail!("only one of --delete-before, -during, -delay and -after can be given");
+    }
+    if cli.no_delete && (first.is_some() || cli.delete_excluded) {
+        bail!("--no-delete contradicts the other deletion options");
+    }
+    Ok(if cli.no_delete { None } else { Some(first.unwrap_or_default()) })
+}
+
+fn checksum_choice(text: &str) -> anyhow::Result<ChecksumChoice> {
+    let parse = |name: &str| {
+        ChecksumName::parse(name)
+            .with_context(|| format!("--checksum-choice={text}: no such checksum"))
+    };
+    let (transfer, list) = text.split_once(',').unwrap_or((text, text));
+    Ok(ChecksumChoice { transfer: parse(transfer)?, list: parse(list)? })
+}
+
+/// The filter rules in the order of the command line, and the rule that keeps the partial dir
+/// out of both the list and the deletions.
+///
+/// # Errors
+/// For a rule that is none, and for a file that cannot be read.
+pub fn filters(
+    cli: &RunOptions,
+    matches: &ArgMatches,
+    options: &Options,
+) -> anyhow::Result<Vec<Rule>> {
+    let mut given: Vec<(usize, &str, &OsString)> = Vec::new();
+    for (name, values) in [
+        ("exclude", &cli.exclude),
+        ("include", &cli.include),
+        ("filter", &cli.filter),
+        ("exclude_from", &cli.exclude_from),
+        ("include_from", &cli.include_from),
+    ] {
+        let places = matches.indices_of(name).into_iter().flatten();
+        given.extend(places.zip(values).map(|(place, value)| (place, name, value)));
+    }
+    given.sort_by_key(|(place, ..)| *place);
+    let mut rules = Vec::new();
+    for (_, name, value) in given {
+        match name {
+            "exclude" => rules.push(pattern(RuleKind::Exclude, &bytes(value))),
+            "include" => rules.push(pattern(RuleKind::Include, &bytes(value))),
+            "exclude_from" => from_file(RuleKind::Exclude, value, &mut rules)?,
+            "include_from" => from_file(RuleKind::Include, value, &mut rules)?,
+            _ => rule(&bytes(value), &mut rules, 0)?,
+        }
+    }
+    if let Some(dir) = options.partial_dir.as_deref().filter(|dir| !dir.starts_with(b"/")) {
+        let mut own = Rule::plain(RuleKind::Exclude, &[dir, b"/"].concat());
+        own.perishable = true;
+        rules.push(own);
+    }
+    Ok(rules)
+}
+
+/// A pattern of `--exclude` or `--include`, which may bring its own `- ` or `+ `.
+fn pattern(kind: RuleKind, text: &[u8]) -> Rule {
+    match text {
+        b"!" => Rule::plain(RuleKind::Clear, b""),
+        [b'-', b' ', rest @ ..] => Rule::plain(RuleKind::Exclude, rest),
+        [b'+', b' ', rest @ ..] => Rule::plain(RuleKind::Include, rest),
+        _ => Rule::plain(kind, text),
+    }
+}
+
+fn from_file(kind: RuleKind, path: &OsStr, rules: &mut Vec<Rule>) -> anyhow::Result<()> {
+    let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    for line in text.split(|byte| matches!(byte, b'\n' | b'\r' | 0)) {
+        if !line.is_empty() && !matches!(line[0], b'#' | b';') {
+            rules.push(pattern(kind, line));
+        }
+    }
+    Ok(())
+}
+
+/// A rule of `--filter`; merges are read now.
+fn rule(text: &[u8], rules: &mut Vec<Rule>, depth: u32) -> anyhow::Result<()> {
+    let parsed = Rule::parse(text)?;
+    if parsed.kind != RuleKind::Merge {
+        rules.push(parsed);
+        return Ok(());
+    }
+    if depth > 16 {
+        bail!("filter files merge each other without end");
+    }
+    let path = String::from_utf8(parsed.pattern.clone()).context("the name of a filter file")?;
+    let content = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
+    for line in content.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        if line.is_empty() || matches!(line[0], b'#' | b';') {
+            continue;
+        }
+        match parsed.lines_are {
+            Some(include) => rules
+                .push(pattern(if include { RuleKind::Include } else { RuleKind::Exclude }, line)),
+            None => rule(line, rules, depth + 1).with_context(|| path.clone())?,
+        }
+    }
+    Ok(())
+}

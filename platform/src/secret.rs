@@ -1,0 +1,30 @@
+//! Files that hold passwords.
+
+use std::io;
+use std::path::Path;
+
+/// Reads a file that only its owner may read.
+///
+/// # Errors
+/// When it cannot be read, and on Unix when others may read it.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("the password file {}: {error}", path.display()))
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let mode = std::fs::metadata(path).map_err(named)?.permissions().mode();
+        if mode & 0o007 != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!(
+                    "the password file {} may be read by others: run chmod 600 on it",
+                    path.display()
+                ),
+            ));
+        }
+    }
+    std::fs::read(path).map_err(named)
+}

@@ -1,0 +1,264 @@
+//! The disk of a Unix system.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use bascule_wire::flist::{Device, Kind};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawDir, fstat, linkat, makedev, mkdirat, mknodat, openat,
+    readlinkat, renameat, statat, symlinkat, unlinkat,
+};
+use rustix::process::{getegid, geteuid, getgroups};
+
+use super::attributes::{apply_at, metadata};
+use super::names::Names;
+use super::root::Root;
+use super::stage::{InPlaceFile, TemporaryFile};
+use crate::path::{RelPath, temporary_name};
+use crate::tree::{
+    Attributes, DirEntry, Listing, Metadata, ReadAt, Source, Stage, Target, TargetAbilities,
+};
+
+/// Names tried for a temporary file before giving up.
+const TRIES: u32 = 100;
+/// Bytes of directory entries read at once.
+const DIR_BUFFER: usize = 64 * 1024;
+
+/// A tree on disk, held by a descriptor of its root.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    root: Arc<Root>,
+    temp_dir: Option<Arc<OwnedFd>>,
+}
+
+impl Disk {
+    /// Opens the directory `path` as a root.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(path: &std::path::Path) -> io::Result<Self> {
+        Ok(Self { root: Arc::new(Root::open(path)?), temp_dir: None })
+    }
+
+    fn open_file(&self, path: &RelPath, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        let (dir, base) = self.root.parent_of(path)?;
+        // Without NONBLOCK a FIFO in the file's place would hold this thread for ever.
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file = openat(dir.as_fd(), base, flags, mode)?;
+        if Kind::from_mode(fstat(&file)?.st_mode) == Some(Kind::File) {
+            Ok(file)
+        } else {
+            Err(io::Error::other("it is not a regular file"))
+        }
+    }
+}
+
+struct OpenFile(OwnedFd);
+
+impl ReadAt for OpenFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::pread(&self.0, buf, offset)?)
+    }
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        Ok(metadata(&fstat(&self.0)?))
+    }
+}
+
+impl Source for Disk {
+    fn metadata(&self, path: &RelPath, follow: bool) -> io::Result<Metadata> {
+        if follow && !path.is_root() {
+            match self.root.open_following(path, OFlags::PATH) {
+                Ok(fd) => return Ok(metadata(&fstat(&fd)?)),
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let (dir, base) = self.root.parent_of(path)?;
+        Ok(metadata(&statat(dir.as_fd(), base, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    fn list(&self, path: &RelPath) -> io::Result<Listing> {
+        let fd = self.root.directory(path)?;
+        // A descriptor of its own: the cached one may be listed by another thread as well.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = openat(fd.as_fd(), c".", flags, Mode::empty())?;
+        let mut buffer = vec![MaybeUninit::uninit(); DIR_BUFFER];
+        let mut reader = RawDir::new(&fd, &mut buffer);
+        let mut listing = Listing::default();
+        while let Some(entry) = reader.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => {
+                    listing.error = Some(error.into());
+                    break;
+                }
+            };
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let stat = statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW);
+            listing.entries.push(DirEntry {
+                name: name.to_bytes().into(),
+                metadata: stat.map(|stat| metadata(&stat)).map_err(Into::into),
+            });
+        }
+        Ok(listing)
+    }
+
+    fn open(&self, path: &RelPath) -> io::Result<Box<dyn ReadAt>> {
+        Ok(Box::new(OpenFile(self.open_file(path, OFlags::RDONLY, Mode::empty())?)))
+    }
+
+    fn read_link(&self, path: &RelPath) -> io::Result<Vec<u8>> {
+        let (dir, base) = self.root.parent_of(path)?;
+        Ok(readlinkat(dir.as_fd(), base, Vec::new())?.into_bytes())
+    }
+
+    fn user_name(&self, uid: u32) -> Option<Vec<u8>> {
+        Names::users().name(uid)
+    }
+
+    fn group_name(&self, gid: u32) -> Option<Vec<u8>> {
+        Names::groups().name(gid)
+    }
+}
+
+impl Target for Disk {
+    fn abilities(&self) -> TargetAbilities {
+        let is_root = geteuid().is_root();
+        TargetAbilities {
+            change_owner: is_root,
+            symlink_times: true,
+            symlink_modes: false,
+            make_devices: is_root,
+            time_granularity: 1,
+        }
+    }
+
+    fn create_dir(&self, path: &RelPath, mode: u32) -> io::Result<()> {
+        let (dir, base) = self.root.parent_of(path)?;
+        Ok(mkdirat(dir.as_fd(), base, Mode::from_raw_mode(mode & 0o7777))?)
+    }
+
+    fn symlink(&self, link_target: &[u8], path: &RelPath) -> io::Result<()> {
+        let (dir, base) = self.root.parent_of(path)?;
+        Ok(symlinkat(link_target, dir.as_fd(), base)?)
+    }
+
+    fn hard_link(&self, existing: &RelPath, new: &RelPath) -> io::Result<()> {
+        let (from, existing) = self.root.parent_of(existing)?;
+        let (to, new) = self.root.parent_of(new)?;
+        Ok(linkat(from.as_fd(), existing, to.as_fd(), new, AtFlags::empty())?)
+    }
+
+    fn make_node(&self, path: &RelPath, kind: Kind, mode: u32, device: Device) -> io::Result<()> {
+        let file_type = match kind {
+            Kind::BlockDevice => FileType::BlockDevice,
+            Kind::CharDevice => FileType::CharacterDevice,
+            Kind::Fifo => FileType::Fifo,
+            Kind::Socket => FileType::Socket,
+            Kind::File | Kind::Directory | Kind::Symlink => {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+        };
+        let (dir, base) = self.root.parent_of(path)?;
+        let number = makedev(device.major, device.minor);
+        Ok(mknodat(dir.as_fd(), base, file_type, Mode::from_raw_mode(mode & 0o7777), number)?)
+    }
+
+    fn stage(&self, path: &RelPath) -> io::Result<Box<dyn Stage>> {
+        let dir = match &self.temp_dir {
+            Some(dir) => Arc::clone(dir),
+            None => self.root.parent_of(path)?.0,
+        };
+        let flags = OFlags::RDWR
+            | OFlags::CREATE
+            | OFlags::EXCL
+            | OFlags::NOFOLLOW
+            | OFlags::CLOEXEC
+            | OFlags::NOCTTY;
+        for attempt in 0..TRIES {
+            let temporary = temporary_name(path, attempt);
+            match openat(dir.as_fd(), temporary.base(), flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => {
+                    return Ok(Box::new(TemporaryFile {
+                        root: Arc::clone(&self.root),
+                        file,
+                        dir,
+                        name: temporary.base().to_vec(),
+                        target: path.clone(),
+                        pending: true,
+                    }));
+                }
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, "no free temporary name was found"))
+    }
+
+    fn subtree(&self, path: &RelPath) -> io::Result<Arc<dyn Target>> {
+        let root = Arc::new(self.root.subroot(path)?);
+        Ok(Arc::new(Self { root, temp_dir: self.temp_dir.clone() }))
+    }
+
+    fn with_temp_dir(&self, dir: &RelPath) -> io::Result<Arc<dyn Target>> {
+        let temp_dir = Some(self.root.directory(dir)?);
+        Ok(Arc::new(Self { root: Arc::clone(&self.root), temp_dir }))
+    }
+
+    fn open_in_place(&self, path: &RelPath) -> io::Result<Box<dyn Stage>> {
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let file = self.open_file(path, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Box::new(InPlaceFile { file }))
+    }
+
+    fn set_attributes(
+        &self,
+        path: &RelPath,
+        kind: Kind,
+        attributes: &Attributes,
+    ) -> io::Result<()> {
+        let (dir, base) = self.root.parent_of(path)?;
+        apply_at(dir.as_fd(), base, kind, attributes)
+    }
+
+    fn rename(&self, from: &RelPath, to: &RelPath) -> io::Result<()> {
+        let (from_dir, from_base) = self.root.parent_of(from)?;
+        let (to_dir, to_base) = self.root.parent_of(to)?;
+        renameat(from_dir.as_fd(), from_base, to_dir.as_fd(), to_base)?;
+        self.root.forget(from);
+        self.root.forget(to);
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &RelPath) -> io::Result<()> {
+        let (dir, base) = self.root.parent_of(path)?;
+        Ok(unlinkat(dir.as_fd(), base, AtFlags::empty())?)
+    }
+
+    fn remove_dir(&self, path: &RelPath) -> io::Result<()> {
+        let (dir, base) = self.root.parent_of(path)?;
+        self.root.forget(path);
+        Ok(unlinkat(dir.as_fd(), base, AtFlags::REMOVEDIR)?)
+    }
+
+    fn user_id(&self, name: &[u8]) -> Option<u32> {
+        Names::users().id(name)
+    }
+
+    fn group_id(&self, name: &[u8]) -> Option<u32> {
+        Names::groups().id(name)
+    }
+
+    fn may_use_group(&self, gid: u32) -> bool {
+        geteuid().is_root()
+            || getegid().as_raw() == gid
+            || getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
+    }
+}

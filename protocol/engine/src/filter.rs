@@ -1,1 +1,0 @@
-//! Which names take part: rules, per-directory merge files, protection from deletion (§7).

@@ -1,0 +1,278 @@
+//! Which names take part: rules, per-directory merge files, protection from deletion (§7).
+
+mod matcher;
+mod merge;
+mod pattern;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bascule_wire::Options;
+use bascule_wire::filter::{Rule, RuleKind};
+
+use crate::path::RelPath;
+use crate::tree::Source;
+
+use matcher::Matcher;
+use merge::Merged;
+pub use pattern::wildmatch;
+
+/// Which side asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterSide {
+    /// What is listed.
+    Sender,
+    /// What deletions leave alone.
+    Receiver,
+}
+
+/// Directories whose merged rules are remembered.
+const REMEMBERED: usize = 256;
+
+/// The rules of one side of a run. The first rule that matches decides; no match includes.
+pub struct FilterSet {
+    rules: Vec<Step>,
+    /// A daemon's own rules, which are asked first and cannot be lifted.
+    module: Option<Arc<Self>>,
+    side: FilterSide,
+    delete_excluded: bool,
+    merges: usize,
+    known: Mutex<HashMap<RelPath, Arc<DirFilters>>>,
+}
+
+enum Step {
+    Match(Matcher),
+    /// The rules of a per-directory file, by its number.
+    Merge(usize, Rule),
+}
+
+/// What the merge files say in one directory.
+#[derive(Debug, Default, Clone)]
+pub struct DirFilters {
+    merged: Vec<Option<Arc<Merged>>>,
+    /// Everything is protected: the rules could not be read.
+    protect_all: bool,
+}
+
+impl FilterSet {
+    /// The rules of a user for one side.
+    pub fn new(rules: &[Rule], side: FilterSide, options: &Options) -> Self {
+        Self::build(rules, side, options.delete_excluded)
+    }
+
+    /// A daemon's own rules for one side; `None` when it has none.
+    pub fn of_module(rules: &[Rule], side: FilterSide) -> Option<Arc<Self>> {
+        // What a module hides is also protected, whatever the client asks for.
+        (!rules.is_empty()).then(|| Arc::new(Self::build(rules, side, false)))
+    }
+
+    /// These rules, with a daemon's own asked first.
+    #[must_use]
+    pub fn behind(self, module: Option<Arc<Self>>) -> Self {
+        Self { module, ..self }
+    }
+
+    fn build(rules: &[Rule], side: FilterSide, delete_excluded: bool) -> Self {
+        let mut steps = Vec::new();
+        let mut merges = 0;
+        for rule in rules {
+            match rule.kind {
+                RuleKind::Clear => steps.clear(),
+                RuleKind::DirMerge => {
+                    if rule.exclude_self {
+                        let own = Rule::plain(RuleKind::Exclude, base_of(&rule.pattern));
+                        steps.push(Step::Match(Matcher::new(&own, b"")));
+                    }
+                    steps.push(Step::Merge(merges, rule.clone()));
+                    merges += 1;
+                }
+                RuleKind::Exclude | RuleKind::Include => {
+                    steps.push(Step::Match(Matcher::new(rule, b"")));
+                }
+                // Expanded by whoever read the command line or the configuration.
+                RuleKind::Merge => {}
+            }
+        }
+        Self {
+            rules: steps,
+            module: None,
+            side,
+            delete_excluded,
+            merges,
+            known: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// What the merge files say in `dir`, read from `tree` if it is not known yet.
+    ///
+    /// # Errors
+    /// When a merge file is there and cannot be read.
+    pub fn rules_of(&self, tree: &dyn Source, dir: &RelPath) -> io::Result<Arc<DirFilters>> {
+        if self.merges == 0 {
+            return Ok(Arc::new(DirFilters::default()));
+        }
+        if let Some(known) = self.lock().get(dir) {
+            return Ok(Arc::clone(known));
+        }
+        let above = match dir.parent() {
+            Some(parent) => Some(self.rules_of(tree, &parent)?),
+            None => None,
+        };
+        let mut merged = vec![None; self.merges];
+        for step in &self.rules {
+            let Step::Merge(number, rule) = step else {
+                continue;
+            };
+            let inherited = above.as_ref().and_then(|above| above.merged.get(*number)?.clone());
+            if let Some(slot) = merged.get_mut(*number) {
+                *slot = merge::read(tree, dir, rule, inherited)?;
+            }
+        }
+        let found = Arc::new(DirFilters { merged, protect_all: false });
+        let mut known = self.lock();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(dir.clone(), Arc::clone(&found));
+        Ok(found)
+    }
+
+    /// Rules for a directory whose own could not be read: nothing in it is deleted.
+    pub fn protect_everything(&self) -> Arc<DirFilters> {
+        Arc::new(DirFilters { merged: Vec::new(), protect_all: true })
+    }
+
+    /// Whether the sender leaves `path` out. `rules` are those of its directory.
+    pub fn excludes(&self, rules: &DirFilters, path: &[u8], is_dir: bool) -> bool {
+        self.decide(rules, path, is_dir, false)
+    }
+
+    /// Whether the receiver leaves `path` alone though the sender does not have it.
+    pub fn protects(&self, rules: &DirFilters, path: &[u8], is_dir: bool) -> bool {
+        rules.protect_all || self.decide(rules, path, is_dir, false)
+    }
+
+    /// The same inside a directory that is being removed: perishable rules do not count.
+    pub fn protects_in_removed_dir(&self, rules: &DirFilters, path: &[u8], is_dir: bool) -> bool {
+        rules.protect_all || self.decide(rules, path, is_dir, true)
+    }
+
+    fn decide(&self, rules: &DirFilters, path: &[u8], is_dir: bool, removing: bool) -> bool {
+        if let Some(module) = &self.module
+            && module.decide(&DirFilters::default(), path, is_dir, false)
+        {
+            return true;
+        }
+        for step in &self.rules {
+            let verdict = match step {
+                Step::Match(matcher) => self.apply(matcher, path, is_dir, removing),
+                Step::Merge(number, _) => {
+                    let mut level = rules.merged.get(*number).and_then(Option::as_ref);
+                    let mut verdict = None;
+                    while let Some(merged) = level {
+                        verdict = merged
+                            .rules
+                            .iter()
+                            .find_map(|matcher| self.apply(matcher, path, is_dir, removing));
+                        if verdict.is_some() {
+                            break;
+                        }
+                        level = merged.above.as_ref();
+                    }
+                    verdict
+                }
+            };
+            if let Some(excluded) = verdict {
+                return excluded;
+            }
+        }
+        false
+    }
+
+    /// `Some(true)` when the rule excludes, `Some(false)` when it includes.
+    fn apply(&self, matcher: &Matcher, path: &[u8], is_dir: bool, removing: bool) -> Option<bool> {
+        let concerns = match self.side {
+            FilterSide::Sender => matcher.rule.concerns_sender(),
+            FilterSide::Receiver => matcher.rule.concerns_receiver(self.delete_excluded),
+        };
+        let counts = concerns && !(removing && matcher.rule.perishable);
+        (counts && matcher.matches(path, is_dir)).then_some(matcher.rule.kind == RuleKind::Exclude)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RelPath, Arc<DirFilters>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn base_of(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(rules: &[&str], side: FilterSide, delete_excluded: bool) -> FilterSet {
+        let rules: Vec<Rule> =
+            rules.iter().map(|text| Rule::parse(text.as_bytes()).expect("a rule")).collect();
+        FilterSet::new(&rules, side, &Options { delete_excluded, ..Options::default() })
+    }
+
+    fn excluded(rules: &[&str], path: &str) -> bool {
+        let is_dir = path.ends_with('/');
+        let path = path.trim_end_matches('/').as_bytes();
+        set(rules, FilterSide::Sender, false).excludes(&DirFilters::default(), path, is_dir)
+    }
+
+    #[test]
+    fn the_first_match_decides() {
+        assert!(excluded(&["- *.tmp"], "a/x.tmp"));
+        assert!(!excluded(&["+ keep.tmp", "- *.tmp"], "keep.tmp"));
+        assert!(excluded(&["- *.tmp", "+ keep.tmp"], "keep.tmp"));
+        assert!(!excluded(&["- x", "!"], "x"));
+    }
+
+    #[test]
+    fn anchors_and_slashes() {
+        assert!(excluded(&["- /a"], "a"));
+        assert!(!excluded(&["- /a"], "b/a"));
+        assert!(excluded(&["- a/b"], "a/b"));
+        assert!(excluded(&["- a/b"], "x/a/b"));
+        assert!(!excluded(&["- a/b"], "xa/b"));
+        assert!(excluded(&["- d/"], "d/"));
+        assert!(!excluded(&["- d/"], "d"));
+        assert!(excluded(&["- /d/***"], "d/"));
+        assert!(excluded(&["- /d/***"], "d/e/f"));
+        assert!(!excluded(&["- /d/**"], "d/"));
+        assert!(excluded(&["- /d/**"], "d/e/f"));
+        assert!(excluded(&["- **/x"], "x"));
+        assert!(excluded(&["- **/x"], "a/b/x"));
+        assert!(excluded(&["-! *.imap"], "x.tmp"));
+    }
+
+    #[test]
+    fn sides_are_kept_apart() {
+        let rules = ["P kept", "H hidden", "- both"];
+        let none = DirFilters::default();
+        let sender = set(&rules, FilterSide::Sender, false);
+        let receiver = set(&rules, FilterSide::Receiver, false);
+        assert!(
+            !sender.excludes(&none, b"kept", false) && receiver.protects(&none, b"kept", false)
+        );
+        assert!(sender.excludes(&none, b"hidden", false));
+        assert!(!receiver.protects(&none, b"hidden", false));
+        assert!(sender.excludes(&none, b"both", false) && receiver.protects(&none, b"both", false));
+        let receiver = set(&rules, FilterSide::Receiver, true);
+        assert!(receiver.protects(&none, b"kept", false));
+        assert!(!receiver.protects(&none, b"both", false));
+    }
+
+    #[test]
+    fn perishable_rules_perish() {
+        let receiver = set(&["-p cache"], FilterSide::Receiver, false);
+        let none = DirFilters::default();
+        assert!(receiver.protects(&none, b"cache", true));
+        assert!(!receiver.protects_in_removed_dir(&none, b"cache", true));
+    }
+}

@@ -1,0 +1,212 @@
+//! What will happen to an entry: pure decisions, no I/O.
+
+use bascule_wire::Options;
+use bascule_wire::flist::{Entry, Kind};
+use bascule_wire::record::ItemFlags;
+
+use crate::tree::{Attributes, Metadata, TargetAbilities};
+
+/// How entries are compared and which attributes are kept; made once per run.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    keep_owner: bool,
+    keep_group: bool,
+    keep_perms: bool,
+    keep_executability: bool,
+    keep_times: bool,
+    keep_dir_times: bool,
+    keep_link_times: bool,
+    modify_window: i32,
+    time_granularity: u32,
+    symlink_modes: bool,
+    quick_check: QuickCheck,
+    umask: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum QuickCheck {
+    Time,
+    Size,
+    Checksum,
+    Never,
+}
+
+/// Whether a regular file of the target has the content that the entry describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// It has.
+    Same,
+    /// It has not, or nobody can tell.
+    Differs,
+    /// Sizes are equal; the digests decide (`-c`).
+    CompareDigests,
+}
+
+impl Policy {
+    /// Combines what was asked for with what the target can do. `umask` is the process's mask,
+    /// used when permissions are not kept.
+    pub fn new(
+        options: &Options,
+        abilities: TargetAbilities,
+        peer_sets_link_times: bool,
+        umask: u32,
+    ) -> Self {
+        Self {
+            keep_owner: options.owner && abilities.change_owner,
+            keep_group: options.group,
+            keep_perms: options.perms,
+            keep_executability: options.executability,
+            keep_times: options.times,
+            keep_dir_times: options.times && !options.omit_dir_times,
+            keep_link_times: options.times
+                && !options.omit_link_times
+                && abilities.symlink_times
+                && peer_sets_link_times,
+            modify_window: options.modify_window,
+            time_granularity: abilities.time_granularity.max(1),
+            symlink_modes: abilities.symlink_modes,
+            quick_check: if options.checksum {
+                QuickCheck::Checksum
+            } else if options.size_only {
+                QuickCheck::Size
+            } else if options.ignore_times {
+                QuickCheck::Never
+            } else {
+                QuickCheck::Time
+            },
+            umask,
+        }
+    }
+
+    /// The quick check (§15) for a regular file.
+    pub fn content(&self, entry: &Entry, local: &Metadata) -> Content {
+        if entry.size != local.size {
+            return Content::Differs;
+        }
+        match self.quick_check {
+            QuickCheck::Checksum => Content::CompareDigests,
+            QuickCheck::Size => Content::Same,
+            QuickCheck::Never => Content::Differs,
+            QuickCheck::Time if self.same_time(entry, local) => Content::Same,
+            QuickCheck::Time => Content::Differs,
+        }
+    }
+
+    /// Whether both times count as equal: to the second with a window of 0, within the window
+    /// when it is positive, to the nanosecond (as far as the target stores them) when it is -1.
+    pub fn same_time(&self, entry: &Entry, local: &Metadata) -> bool {
+        match self.modify_window {
+            window @ 1.. => entry.mtime.abs_diff(local.mtime) <= u64::from(window.unsigned_abs()),
+            0 => entry.mtime == local.mtime,
+            _ => {
+                let stored = entry.nanos - entry.nanos % self.time_granularity;
+                entry.mtime == local.mtime && (local.nanos == entry.nanos || local.nanos == stored)
+            }
+        }
+    }
+
+    /// Whether the entry is newer than what the target has (`-u` skips those that are not).
+    pub fn is_newer(&self, entry: &Entry, local: &Metadata) -> bool {
+        !self.same_time(entry, local) && (entry.mtime, entry.nanos) > (local.mtime, local.nanos)
+    }
+
+    /// Compares attributes and adds the report bits of §12 to `base`. With no `local` the entry
+    /// is new. `fresh_link` tells of a hard link that is being made now.
+    pub fn report(
+        &self,
+        entry: &Entry,
+        local: Option<&Metadata>,
+        base: ItemFlags,
+        fresh_link: bool,
+    ) -> ItemFlags {
+        let Some(local) = local else {
+            return base | ItemFlags::IS_NEW;
+        };
+        let kind = entry.kind();
+        let mut flags = base;
+        if kind == Kind::File && entry.size != local.size {
+            flags |= ItemFlags::REPORT_SIZE;
+        }
+        let time_differs = if self.keeps_time_of(kind) {
+            !self.same_time(entry, local)
+        } else {
+            base.intersects(ItemFlags::TRANSFER | ItemFlags::LOCAL_CHANGE)
+                && (!base.contains(ItemFlags::XNAME_FOLLOWS) || fresh_link)
+        };
+        if time_differs {
+            flags |= ItemFlags::REPORT_TIME;
+        }
+        if self.wanted_mode(entry, Some(local)).is_some_and(|mode| mode != local.mode & 0o7777) {
+            flags |= ItemFlags::REPORT_PERMS;
+        }
+        if self.keep_owner && entry.uid != local.uid {
+            flags |= ItemFlags::REPORT_OWNER;
+        }
+        if self.keep_group && entry.gid != local.gid {
+            flags |= ItemFlags::REPORT_GROUP;
+        }
+        flags
+    }
+
+    /// What to set on a file that was just made (`local` is `None`) or exists: only what differs.
+    pub fn attributes(&self, entry: &Entry, local: Option<&Metadata>) -> Attributes {
+        let mode = self.wanted_mode(entry, local);
+        let Some(local) = local else {
+            return Attributes {
+                owner: self.keep_owner.then_some(entry.uid),
+                group: self.keep_group.then_some(entry.gid),
+                mode,
+                mtime: self.keeps_time_of(entry.kind()).then_some((entry.mtime, entry.nanos)),
+            };
+        };
+        let owner = (self.keep_owner && entry.uid != local.uid).then_some(entry.uid);
+        let group = (self.keep_group && entry.gid != local.gid).then_some(entry.gid);
+        let chown_clears_mode = (owner.is_some() || group.is_some()) && entry.mode & 0o6000 != 0;
+        Attributes {
+            owner,
+            group,
+            mode: mode.filter(|mode| chown_clears_mode || *mode != local.mode & 0o7777),
+            mtime: (self.keeps_time_of(entry.kind()) && !self.exact_time(entry, local))
+                .then_some((entry.mtime, entry.nanos)),
+        }
+    }
+
+    /// The permission bits that the entry gets on the target; `None` to leave them alone.
+    pub fn wanted_mode(&self, entry: &Entry, local: Option<&Metadata>) -> Option<u32> {
+        if entry.kind() == Kind::Symlink && !self.symlink_modes {
+            return None;
+        }
+        if self.keep_perms {
+            return Some(entry.permissions());
+        }
+        match local {
+            None => Some(entry.permissions() & 0o777 & !self.umask),
+            Some(local) if self.keep_executability && entry.kind() == Kind::File => {
+                let current = local.mode & 0o7777;
+                Some(if entry.mode & 0o111 == 0 {
+                    current & !0o111
+                } else if current & 0o111 == 0 {
+                    current | (current & 0o444) >> 2
+                } else {
+                    current
+                })
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Whether the time of such a file is kept.
+    pub fn keeps_time_of(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Directory => self.keep_dir_times,
+            Kind::Symlink => self.keep_link_times,
+            _ => self.keep_times,
+        }
+    }
+
+    /// Times are written when they differ at all, unless the differing part lies within what the
+    /// user declared equal.
+    fn exact_time(&self, entry: &Entry, local: &Metadata) -> bool {
+        self.same_time(entry, local)
+    }
+}

@@ -1,0 +1,348 @@
+//! The deleter: removes from the target what the sender does not have (§15.1).
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use bascule_wire::flist::Kind;
+use bascule_wire::message::Message;
+use bascule_wire::stats::DeleteStats;
+use bytes::Bytes;
+
+use crate::filter::{DirFilters, FilterSet};
+use crate::generator::dir_times::ChangedDirs;
+use crate::observe::Event;
+use crate::outcome::{Fatal, Severity};
+use crate::path::RelPath;
+use crate::run::{IO_ERROR_DELETE_LIMIT, IO_ERROR_GENERAL, Run, Side, add};
+use crate::tree::{DirEntry, Metadata, Target};
+
+/// Deletes beneath one target root.
+pub struct Deleter {
+    run: Arc<Run>,
+    tree: Arc<dyn Target>,
+    filters: Arc<FilterSet>,
+    changed: Arc<ChangedDirs>,
+    stats: DeleteStats,
+    extraneous: u64,
+    skipped_at_limit: u64,
+    told_io_error: bool,
+    delayed: Vec<(RelPath, Metadata)>,
+    root_file_system: Option<u64>,
+}
+
+/// Why something goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// The sender does not have it.
+    Extraneous,
+    /// The sender has something of another kind under that name.
+    InTheWay,
+}
+
+impl Deleter {
+    /// Deletes beneath `tree`, protecting what `filters` (receiver side) excludes.
+    pub fn new(
+        run: Arc<Run>,
+        tree: Arc<dyn Target>,
+        filters: Arc<FilterSet>,
+        changed: Arc<ChangedDirs>,
+    ) -> Self {
+        Self {
+            run,
+            tree,
+            filters,
+            changed,
+            stats: DeleteStats::default(),
+            extraneous: 0,
+            skipped_at_limit: 0,
+            told_io_error: false,
+            delayed: Vec::new(),
+            root_file_system: None,
+        }
+    }
+
+    /// What was deleted so far.
+    pub fn stats(&self) -> DeleteStats {
+        self.stats
+    }
+
+    /// Removes every name in `dir` that `listed` does not know and no filter protects. With
+    /// `later` they are only found now, and removed by [`Self::remove_delayed`].
+    ///
+    /// # Errors
+    /// When the connection broke or the run was stopped.
+    pub fn clean(
+        &mut self,
+        dir: &RelPath,
+        listed: &dyn Fn(&[u8]) -> bool,
+        later: bool,
+    ) -> Result<(), Fatal> {
+        if self.suppressed()? {
+            return Ok(());
+        }
+        let Some(entries) = self.list(dir)? else {
+            return Ok(());
+        };
+        let mut rules = None;
+        for entry in entries {
+            if listed(&entry.name) {
+                continue;
+            }
+            let Ok(path) = dir.join(&entry.name) else {
+                continue;
+            };
+            let metadata = match entry.metadata {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => {
+                    self.run.problem(
+                        Severity::Partial,
+                        path.as_bytes(),
+                        format!("it could not be examined for deletion: {error}"),
+                    )?;
+                    continue;
+                }
+            };
+            let rules = match &rules {
+                Some(rules) => rules,
+                None => rules.insert(self.rules_of(dir)?),
+            };
+            if self.filters.protects(rules, path.as_bytes(), is_dir(&metadata)) {
+                continue;
+            }
+            if later {
+                self.delayed.push((path, metadata));
+            } else {
+                self.remove(&path, &metadata, Reason::Extraneous)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what [`Self::clean`] found with `later`.
+    ///
+    /// # Errors
+    /// When the connection broke or the run was stopped.
+    pub fn remove_delayed(&mut self) -> Result<(), Fatal> {
+        for (path, metadata) in std::mem::take(&mut self.delayed) {
+            if self.suppressed()? {
+                return Ok(());
+            }
+            self.remove(&path, &metadata, Reason::Extraneous)?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for an entry of another kind. A directory that is not empty goes only with
+    /// deletion on or `--force`. Tells whether the name is free now (in a dry run: would be).
+    ///
+    /// # Errors
+    /// When the connection broke or the run was stopped.
+    pub fn make_room(&mut self, path: &RelPath, metadata: &Metadata) -> Result<bool, Fatal> {
+        if is_dir(metadata) && !(self.run.options.deletes() || self.run.options.force) {
+            return match self.attempt(path, metadata) {
+                Ok(()) => Ok(true),
+                Err(error) => {
+                    self.run.problem(
+                        Severity::Partial,
+                        path.as_bytes(),
+                        format!(
+                            "a directory is in the way and cannot be removed ({error}); \
+                             use --delete or --force to remove it with its contents"
+                        ),
+                    )?;
+                    Ok(false)
+                }
+            };
+        }
+        self.remove(path, metadata, Reason::InTheWay)
+    }
+
+    /// Says at the end how much the limit on deletions left alone.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub fn conclude(&mut self) -> Result<(), Fatal> {
+        if self.skipped_at_limit > 0 {
+            let text = format!(
+                "deletions stopped at the limit of --max-delete ({} skipped)",
+                self.skipped_at_limit
+            );
+            self.skipped_at_limit = 0;
+            self.run.add_io_error(IO_ERROR_DELETE_LIMIT);
+            self.run.problem(Severity::Warning, b"", text)?;
+        }
+        Ok(())
+    }
+
+    fn suppressed(&mut self) -> Result<bool, Fatal> {
+        self.run.check_stop()?;
+        if self.run.options.ignore_errors || self.run.io_error() & IO_ERROR_GENERAL == 0 {
+            return Ok(false);
+        }
+        if !self.told_io_error {
+            self.told_io_error = true;
+            self.run.problem(
+                Severity::Warning,
+                b"",
+                "the source could not be read completely: nothing more is deleted in this run",
+            )?;
+        }
+        Ok(true)
+    }
+
+    /// Lists a directory; `None` when that failed (told already) or there is no such directory.
+    fn list(&mut self, dir: &RelPath) -> Result<Option<Vec<DirEntry>>, Fatal> {
+        let failed = match self.tree.list(dir) {
+            Ok(listing) => match listing.error {
+                None => return Ok(Some(listing.entries)),
+                Some(error) => error,
+            },
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => error,
+        };
+        self.run.problem(
+            Severity::Partial,
+            dir.as_bytes(),
+            format!("the directory could not be read for deletion: {failed}"),
+        )?;
+        Ok(None)
+    }
+
+    /// Removes one name, with everything below it. Tells whether it is gone.
+    fn remove(
+        &mut self,
+        path: &RelPath,
+        metadata: &Metadata,
+        reason: Reason,
+    ) -> Result<bool, Fatal> {
+        if is_dir(metadata) && !self.empty(path, metadata, reason)? {
+            return Ok(false);
+        }
+        if reason == Reason::Extraneous
+            && self.run.options.max_delete.is_some_and(|limit| self.extraneous >= limit)
+        {
+            self.skipped_at_limit += 1;
+            return Ok(false);
+        }
+        match self.attempt(path, metadata) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+            Err(error) => {
+                self.run.problem(
+                    Severity::Partial,
+                    path.as_bytes(),
+                    format!("it could not be deleted: {error}"),
+                )?;
+                return Ok(false);
+            }
+        }
+        if reason == Reason::Extraneous {
+            self.extraneous += 1;
+            self.account(path, metadata)?;
+        }
+        Ok(true)
+    }
+
+    /// Empties a directory that is being removed; `false` when something has to stay in it.
+    fn empty(&mut self, dir: &RelPath, metadata: &Metadata, reason: Reason) -> Result<bool, Fatal> {
+        self.run.check_stop()?;
+        if self.run.options.one_file_system > 0 && metadata.file_system != self.root_file_system() {
+            self.run.problem(
+                Severity::Warning,
+                dir.as_bytes(),
+                "a file system is mounted here: it is not deleted",
+            )?;
+            return Ok(false);
+        }
+        let Some(entries) = self.list(dir)? else {
+            return Ok(false);
+        };
+        if entries.is_empty() {
+            return Ok(true);
+        }
+        let rules = self.rules_of(dir)?;
+        let mut kept = false;
+        for entry in entries {
+            let Ok(path) = dir.join(&entry.name) else {
+                continue;
+            };
+            let child = match entry.metadata {
+                Ok(child) => child,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(_) => {
+                    kept = true;
+                    continue;
+                }
+            };
+            let is_protected =
+                self.filters.protects_in_removed_dir(&rules, path.as_bytes(), is_dir(&child));
+            if is_protected || !self.remove(&path, &child, reason)? {
+                kept = true;
+            }
+        }
+        if kept && self.skipped_at_limit == 0 {
+            self.run.problem(
+                Severity::Warning,
+                dir.as_bytes(),
+                "the directory is kept because something in it has to stay",
+            )?;
+        }
+        Ok(!kept)
+    }
+
+    fn attempt(&self, path: &RelPath, metadata: &Metadata) -> std::io::Result<()> {
+        if self.run.options.dry_run {
+            return Ok(());
+        }
+        self.changed.name_changed(path);
+        if is_dir(metadata) { self.tree.remove_dir(path) } else { self.tree.remove_file(path) }
+    }
+
+    fn account(&mut self, path: &RelPath, metadata: &Metadata) -> Result<(), Fatal> {
+        let kind = metadata.kind;
+        let counter = match kind {
+            Kind::File => &mut self.stats.files,
+            Kind::Directory => &mut self.stats.dirs,
+            Kind::Symlink => &mut self.stats.symlinks,
+            Kind::BlockDevice | Kind::CharDevice => &mut self.stats.devices,
+            Kind::Fifo | Kind::Socket => &mut self.stats.specials,
+        };
+        *counter = counter.saturating_add(1);
+        add(&self.run.tally().deleted, 1);
+        self.run.on(&Event::Deleted { path: path.as_bytes(), kind });
+        let told = self.run.options.itemize > 0 || self.run.options.verbose > 0;
+        if self.run.side == Side::Server && told {
+            self.run.writer.message(&Message::Deleted {
+                name: Bytes::copy_from_slice(path.as_bytes()),
+                directory: kind == Kind::Directory,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn rules_of(&self, dir: &RelPath) -> Result<Arc<DirFilters>, Fatal> {
+        self.filters.rules_of(&*self.tree, dir).or_else(|error| {
+            self.run.problem(
+                Severity::Partial,
+                dir.as_bytes(),
+                format!("its filter file could not be read, so nothing in it is deleted: {error}"),
+            )?;
+            Ok(self.filters.protect_everything())
+        })
+    }
+
+    fn root_file_system(&mut self) -> u64 {
+        *self.root_file_system.get_or_insert_with(|| {
+            self.tree.metadata(&RelPath::root(), false).map_or(0, |root| root.file_system)
+        })
+    }
+}
+
+fn is_dir(metadata: &Metadata) -> bool {
+    metadata.kind == Kind::Directory
+}

@@ -1,0 +1,102 @@
+//! Directory times and modes, set again after the contents have changed (§15).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use crate::outcome::{Fatal, Severity};
+use crate::path::RelPath;
+use crate::run::Run;
+use crate::tree::{Attributes, Target};
+
+use bascule_wire::flist::Kind;
+
+/// The directories in which names were made, replaced or removed. Shared by the generator and the
+/// receiver.
+#[derive(Debug, Default)]
+pub struct ChangedDirs(Mutex<HashSet<RelPath>>);
+
+impl ChangedDirs {
+    /// Notes that a name in the directory of `path` was changed.
+    pub fn name_changed(&self, path: &RelPath) {
+        if let Some(parent) = path.parent() {
+            self.note(parent);
+        }
+    }
+
+    /// Notes that `dir` itself needs its attributes set again.
+    pub fn note(&self, dir: RelPath) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(dir);
+    }
+
+    fn take(&self, dir: &RelPath) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(dir)
+    }
+}
+
+/// What the directories of the list shall have in the end.
+#[derive(Debug, Default)]
+pub struct DirTimes {
+    wanted: HashMap<RelPath, Attributes>,
+}
+
+impl DirTimes {
+    /// Remembers what `dir` shall have.
+    pub fn want(&mut self, dir: RelPath, attributes: Attributes) {
+        if !attributes.is_empty() {
+            self.wanted.insert(dir, attributes);
+        }
+    }
+
+    /// Sets the attributes of `dir` if its contents changed, and forgets it.
+    ///
+    /// # Errors
+    /// When the connection broke while a problem was being reported.
+    pub fn finish(
+        &mut self,
+        dir: &RelPath,
+        changed: &ChangedDirs,
+        tree: &dyn Target,
+        run: &Run,
+    ) -> Result<(), Fatal> {
+        match self.wanted.remove(dir) {
+            Some(attributes) if changed.take(dir) => set(dir, &attributes, tree, run),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets the attributes of every directory left whose contents changed, children first.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn finish_all(
+        &mut self,
+        changed: &ChangedDirs,
+        tree: &dyn Target,
+        run: &Run,
+    ) -> Result<(), Fatal> {
+        let mut left: Vec<_> = self.wanted.drain().collect();
+        left.sort_by(|(a, _), (b, _)| b.cmp(a));
+        for (dir, attributes) in left {
+            if changed.take(&dir) {
+                set(&dir, &attributes, tree, run)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set(dir: &RelPath, attributes: &Attributes, tree: &dyn Target, run: &Run) -> Result<(), Fatal> {
+    if run.options.dry_run {
+        return Ok(());
+    }
+    match tree.set_attributes(dir, Kind::Directory, attributes) {
+        Ok(()) => Ok(()),
+        // A hard-linked or delayed change can come after the directory was removed again.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => run.problem(
+            Severity::Partial,
+            dir.as_bytes(),
+            format!("the directory's time or mode could not be set: {error}"),
+        ),
+    }
+}

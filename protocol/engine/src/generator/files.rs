@@ -1,0 +1,192 @@
+//! Regular files: the quick check, the basis, the request.
+
+use std::io;
+
+use bascule_wire::flist::{Entry, Kind};
+use bascule_wire::record::{BasisType, ItemFlags, Record, RecordHead};
+use bascule_wire::sums::SumHead;
+
+use super::Generator;
+use super::decide::Content;
+use super::entries::Looked;
+use super::signature::{read_full, send_sums};
+use crate::outcome::{Fatal, Severity};
+use crate::path::RelPath;
+use crate::receiver::partial_path;
+use crate::run::add;
+use crate::tree::{Metadata, ReadAt};
+
+/// How much of a file is read at once to compare digests, in bytes.
+const READ: usize = 256 * 1024;
+
+impl Generator {
+    /// Compares a regular file with the target and asks for it if it differs.
+    pub(super) fn file(&mut self, index: u32, entry: &Entry) -> Result<(), Fatal> {
+        let path = self.path_of(entry)?;
+        let Looked::At(mut local) = self.look(&path)? else {
+            return self.out_of_reach(entry);
+        };
+        if self.is_left_out(entry, local.as_ref()) {
+            return self.out_of_reach(entry);
+        }
+        if let Some(directory) = local.filter(|local| local.kind == Kind::Directory) {
+            if !self.deleter.make_room(&path, &directory)? {
+                return self.out_of_reach(entry);
+            }
+            local = None;
+        }
+        let local = local.filter(|local| local.kind == Kind::File);
+        if let Some(local) = &local
+            && self.has_content(entry, &path, local)?
+        {
+            return self.unchanged(index, entry, &path, local);
+        }
+        self.request(index, entry, &path, local.as_ref(), false)
+    }
+
+    /// Asks again, with full sums, for a file that failed its whole-file sum.
+    pub(super) fn redo_file(&mut self, index: u32, entry: &Entry) -> Result<(), Fatal> {
+        let path = self.path_of(entry)?;
+        let Looked::At(local) = self.look(&path)? else {
+            return self.file_failed(index);
+        };
+        let local = local.filter(|local| local.kind == Kind::File);
+        // It is open already; asking again opens it once more.
+        self.close(index);
+        self.request(index, entry, &path, local.as_ref(), true)
+    }
+
+    /// The receiver has put a file in place.
+    pub(super) fn file_done(&mut self, index: u32) -> Result<(), Fatal> {
+        if let Some(entry) = self.live_entry(index) {
+            let path = self.path_of(&entry)?;
+            self.in_place(&entry, &path)?;
+        }
+        self.close(index);
+        Ok(())
+    }
+
+    /// The receiver could not get a file.
+    pub(super) fn file_failed(&mut self, index: u32) -> Result<(), Fatal> {
+        if let Some(entry) = self.live_entry(index) {
+            self.out_of_reach(&entry)?;
+        }
+        self.close(index);
+        Ok(())
+    }
+
+    /// Options that leave a file alone whatever its content.
+    fn is_left_out(&self, entry: &Entry, local: Option<&Metadata>) -> bool {
+        let options = &self.run.options;
+        options.max_size.is_some_and(|max| entry.size > max)
+            || options.min_size.is_some_and(|min| entry.size < min)
+            || (options.existing && local.is_none())
+            || (options.ignore_existing && local.is_some())
+            || (options.update
+                && local.is_some_and(|local| {
+                    local.kind == Kind::File
+                        && !self.policy.is_newer(entry, local)
+                        && !self.policy.same_time(entry, local)
+                }))
+    }
+
+    fn has_content(&self, entry: &Entry, path: &RelPath, local: &Metadata) -> Result<bool, Fatal> {
+        match self.policy.content(entry, local) {
+            Content::Same => Ok(true),
+            Content::Differs => Ok(false),
+            Content::CompareDigests => {
+                let Some(wanted) = entry.checksum() else {
+                    return Ok(false);
+                };
+                let digest = self.tree.open(path).and_then(|file| self.list_digest(&*file));
+                // A file that cannot be read cannot be known to be right: it is asked for.
+                Ok(digest.is_ok_and(|digest| digest == wanted))
+            }
+        }
+    }
+
+    fn list_digest(&self, file: &dyn ReadAt) -> io::Result<Vec<u8>> {
+        let mut hasher = self.strong.list();
+        let mut buffer = vec![0; READ];
+        let mut offset = 0;
+        loop {
+            let read = read_full(file, offset, &mut buffer)?;
+            hasher.update(&buffer[..read]);
+            offset += read as u64;
+            if read < buffer.len() {
+                return Ok(hasher.finish().as_ref().to_vec());
+            }
+        }
+    }
+
+    /// Sends a request for a file's data, with the sums of the basis if there is one.
+    fn request(
+        &mut self,
+        index: u32,
+        entry: &Entry,
+        path: &RelPath,
+        local: Option<&Metadata>,
+        redo: bool,
+    ) -> Result<(), Fatal> {
+        let mut flags = ItemFlags::TRANSFER;
+        if self.run.options.checksum {
+            flags |= ItemFlags::REPORT_CHANGE;
+        }
+        let mut flags = self.policy.report(entry, local, flags, false);
+        if !redo && local.is_none() {
+            add(&self.run.tally().created, 1);
+        }
+        let mut basis_type = None;
+        let partial = self.partial_basis(path);
+        let basis_length = if let Some((_, length)) = &partial {
+            flags |= ItemFlags::BASIS_TYPE_FOLLOWS;
+            basis_type = Some(BasisType::PARTIAL_DIR);
+            Some(*length)
+        } else {
+            local.map(|local| local.size)
+        };
+        let head = RecordHead { index, flags, basis: basis_type, xname: None };
+        let records = &mut self.records;
+        self.run.writer.data(|out| records.put(&Record::File(head), out))?;
+        if self.run.options.dry_run {
+            return self.in_place(entry, path);
+        }
+        self.open(index);
+        let whole = self.run.options.whole_file.unwrap_or(false);
+        let basis_length =
+            basis_length.filter(|length| *length > 0 && (!whole || partial.is_some()));
+        let basis_path = partial.as_ref().map_or(path, |(partial, _)| partial);
+        let opened = basis_length.and_then(|length| match self.tree.open(basis_path) {
+            Ok(file) => Some((file, length)),
+            Err(_) => None,
+        });
+        let Some((basis, length)) = opened else {
+            return self.run.writer.data(|out| SumHead::EMPTY.put(out));
+        };
+        let version = self.run.negotiated.version;
+        let sum_head = SumHead::for_basis(
+            length,
+            self.run.options.block_size,
+            redo,
+            self.strong.digest_len(),
+            version,
+        );
+        self.run.writer.data(|out| sum_head.put(out))?;
+        match send_sums(&*basis, &sum_head, &self.strong, &self.run.writer)? {
+            Ok(()) => Ok(()),
+            Err(error) => self.run.problem(
+                Severity::Warning,
+                basis_path.as_bytes(),
+                format!("the target's old version could not be read ({error}): more data are sent"),
+            ),
+        }
+    }
+
+    /// A file kept by an interrupted run, to resume from.
+    fn partial_basis(&self, path: &RelPath) -> Option<(RelPath, u64)> {
+        let dir = self.run.options.partial_dir.as_deref()?;
+        let partial = partial_path(path, dir)?;
+        let metadata = self.tree.metadata(&partial, false).ok()?;
+        (metadata.kind == Kind::File).then_some((partial, metadata.size))
+    }
+}

@@ -1,0 +1,107 @@
+//! Where received files go (§15): into a directory, or to one new name.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use bascule_wire::flist::{Kind, Segment};
+
+use crate::empty::EmptyTree;
+use crate::outcome::{ExitCode, Fatal};
+use crate::path::RelPath;
+use crate::run::Run;
+use crate::tree::Target;
+
+/// A destination as it was named.
+#[derive(Clone)]
+pub struct Destination {
+    /// The tree that holds it.
+    pub tree: Arc<dyn Target>,
+    /// Its path in that tree, without a trailing slash.
+    pub path: RelPath,
+    /// Whether it was written with a trailing slash: it is then a directory.
+    pub is_directory: bool,
+}
+
+/// A destination that is there.
+pub(super) struct Place {
+    /// The directory into which names are received.
+    pub(super) tree: Arc<dyn Target>,
+    /// The one file's name in it, when the destination names that file.
+    pub(super) single_name: Option<RelPath>,
+    /// Whether the directory was made just now.
+    pub(super) created: bool,
+}
+
+/// Finds or makes the destination directory for a list.
+///
+/// # Errors
+/// [`ExitCode::FileSelection`] when several files would go to a name that is no directory, or
+/// the destination cannot be used.
+pub(super) fn resolve(
+    run: &Run,
+    destination: &Destination,
+    first: &Segment,
+) -> Result<Place, Fatal> {
+    let Destination { tree, path, is_directory } = destination;
+    let mut entries = first.iter().map(|(_, entry)| entry);
+    let one_file = match (entries.next(), entries.next()) {
+        (Some(only), None) => !only.is_dir(),
+        _ => false,
+    };
+    let into = |tree: Arc<dyn Target>, created| Place { tree, single_name: None, created };
+    match tree.metadata(path, true) {
+        Ok(metadata) if metadata.kind == Kind::Directory => {
+            Ok(into(enter(tree, path).map_err(|error| unusable(path, &error))?, false))
+        }
+        Ok(_) if one_file && !is_directory => single(tree, path),
+        Ok(_) => Err(Fatal::new(
+            ExitCode::FileSelection,
+            format!("{path}: the destination has to be a directory, and it is something else"),
+        )),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if one_file && !is_directory && !run.options.mkpath {
+                return single(tree, path);
+            }
+            if run.options.dry_run || run.options.list_only {
+                return Ok(into(Arc::new(EmptyTree(tree.abilities())), true));
+            }
+            create(tree, path, run.options.mkpath).map_err(|error| unusable(path, &error))?;
+            if one_file && !is_directory {
+                return single(tree, path);
+            }
+            Ok(into(enter(tree, path).map_err(|error| unusable(path, &error))?, true))
+        }
+        Err(error) => Err(unusable(path, &error)),
+    }
+}
+
+fn enter(tree: &Arc<dyn Target>, path: &RelPath) -> io::Result<Arc<dyn Target>> {
+    if path.is_root() { Ok(Arc::clone(tree)) } else { tree.subtree(path) }
+}
+
+/// The one file goes to `path` itself.
+fn single(tree: &Arc<dyn Target>, path: &RelPath) -> Result<Place, Fatal> {
+    let (parent, base) = path.split();
+    let name = RelPath::parse(base)
+        .map_err(|error| Fatal::new(ExitCode::FileSelection, format!("{path}: {error}")))?;
+    let tree = enter(tree, &parent).map_err(|error| unusable(&parent, &error))?;
+    Ok(Place { tree, single_name: Some(name), created: false })
+}
+
+fn create(tree: &Arc<dyn Target>, path: &RelPath, with_parents: bool) -> io::Result<()> {
+    if with_parents && let Some(parent) = path.parent().filter(|parent| !parent.is_root()) {
+        match tree.metadata(&parent, true) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => create(tree, &parent, true)?,
+            Err(error) => return Err(error),
+        }
+    }
+    tree.create_dir(path, 0o755)
+}
+
+fn unusable(path: &RelPath, error: &io::Error) -> Fatal {
+    Fatal::new(
+        ExitCode::FileSelection,
+        format!("{path}: the destination cannot be used: {error}; check that it exists"),
+    )
+}

@@ -1,0 +1,165 @@
+//! Puts a rebuilt file in place: length, owner, mode, time, then the name.
+
+use std::io::{self, ErrorKind};
+
+use bascule_wire::flist::Entry;
+
+use super::{Receiver, partial_path};
+use crate::outcome::{Fatal, Severity};
+use crate::path::RelPath;
+use crate::tree::{Attributes, Stage};
+
+/// A file whose data are complete.
+pub(super) struct Staged<'a> {
+    pub(super) stage: Box<dyn Stage>,
+    /// Its final name.
+    pub(super) path: &'a RelPath,
+    /// What it was rebuilt from.
+    pub(super) basis_path: &'a RelPath,
+    /// Its length in bytes.
+    pub(super) len: u64,
+}
+
+impl Receiver<'_> {
+    /// Sets the attributes and gives the file its name. Tells whether it is in place; trouble is
+    /// reported.
+    pub(super) fn put_in_place(
+        &mut self,
+        staged: Staged<'_>,
+        entry: &Entry,
+    ) -> Result<bool, Fatal> {
+        let Staged { mut stage, path, basis_path, len } = staged;
+        let attributes = self.attributes_of(entry, path);
+        if self.run.options.sparse || self.run.options.inplace {
+            // A last hole, or an old version that was longer.
+            if let Err(error) = stage.set_len(len) {
+                self.not_written(path, &error)?;
+                return Ok(false);
+            }
+        }
+        for (attribute, error) in apply_each(&mut *stage, &attributes) {
+            self.run.problem(
+                Severity::Partial,
+                path.as_bytes(),
+                format!("its {attribute} could not be set: {error}"),
+            )?;
+        }
+        let synced = if self.run.options.fsync { stage.sync() } else { Ok(()) };
+        let placed = synced.and_then(|()| {
+            if self.run.options.delay_updates { self.delay(stage, path) } else { stage.commit() }
+        });
+        if let Err(error) = placed {
+            self.not_written(path, &error)?;
+            return Ok(false);
+        }
+        if basis_path != path {
+            self.drop_partial(basis_path);
+        }
+        Ok(true)
+    }
+
+    /// Keeps a part of a file for the next run: in the partial dir, or under the final name with a
+    /// time that can never be up to date.
+    pub(super) fn store_partial(
+        &self,
+        mut stage: Box<dyn Stage>,
+        path: &RelPath,
+    ) -> io::Result<()> {
+        if let Some(dir) = self.run.options.partial_dir.as_deref() {
+            let partial = self.make_partial_dir(path, dir)?;
+            return stage.keep_as(&partial);
+        }
+        if self.run.options.partial {
+            stage.apply(&Attributes { mtime: Some((0, 0)), ..Attributes::default() })?;
+            return stage.commit();
+        }
+        Ok(())
+    }
+
+    /// Gives the files of `--delay-updates` their names.
+    pub(super) fn put_delayed_in_place(&mut self) -> Result<(), Fatal> {
+        for (waiting, path) in std::mem::take(&mut self.delayed) {
+            match self.tree.rename(&waiting, &path) {
+                Ok(()) => self.drop_partial_dir(&waiting),
+                Err(error) => self.not_written(&path, &error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn attributes_of(&self, entry: &Entry, path: &RelPath) -> Attributes {
+        let Some(policy) = &self.policy else {
+            return Attributes::default();
+        };
+        let mut attributes = policy.attributes(entry, None);
+        if !self.run.options.perms
+            && let Ok(local) = self.tree.metadata(path, false)
+        {
+            attributes.mode = policy.wanted_mode(entry, Some(&local)).or(Some(local.mode & 0o7777));
+        }
+        attributes
+    }
+
+    fn delay(&mut self, stage: Box<dyn Stage>, path: &RelPath) -> io::Result<()> {
+        let dir = self.run.options.partial_dir.as_deref().unwrap_or(b".~tmp~");
+        let waiting = self.make_partial_dir(path, dir)?;
+        stage.keep_as(&waiting)?;
+        self.delayed.push((waiting, path.clone()));
+        Ok(())
+    }
+
+    fn make_partial_dir(&self, path: &RelPath, dir: &[u8]) -> io::Result<RelPath> {
+        let unusable = || io::Error::new(ErrorKind::InvalidInput, "the partial-dir is unusable");
+        let partial = partial_path(path, dir).ok_or_else(unusable)?;
+        let parent = partial.parent().ok_or_else(unusable)?;
+        match self.tree.create_dir(&parent, 0o700) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(partial),
+        }
+    }
+
+    /// Removes a partial file that was used up; one that cannot be removed does no harm.
+    fn drop_partial(&self, partial: &RelPath) {
+        let _ = self.tree.remove_file(partial);
+        self.drop_partial_dir(partial);
+    }
+
+    /// Removes the partial dir once it is empty.
+    fn drop_partial_dir(&self, partial: &RelPath) {
+        if let Some(dir) = partial.parent().filter(|dir| !dir.is_root()) {
+            let _ = self.tree.remove_dir(&dir);
+            self.changed.name_changed(&dir);
+        }
+    }
+
+    fn not_written(&self, path: &RelPath, error: &io::Error) -> Result<(), Fatal> {
+        self.run.problem(
+            Severity::Partial,
+            path.as_bytes(),
+            format!("it could not be put in place on the target: {error}"),
+        )
+    }
+}
+
+/// Sets all attributes at once; when that fails, one by one, so that a refused owner does not cost
+/// the file its time. Gives what failed.
+fn apply_each(stage: &mut dyn Stage, attributes: &Attributes) -> Vec<(&'static str, io::Error)> {
+    if stage.apply(attributes).is_ok() {
+        return Vec::new();
+    }
+    let Attributes { owner, group, mode, mtime } = *attributes;
+    let none = Attributes::default();
+    let each = [
+        ("owner", Attributes { owner, ..none }),
+        ("group", Attributes { group, ..none }),
+        ("mode", Attributes { mode, ..none }),
+        ("time", Attributes { mtime, ..none }),
+    ];
+    let mut failed = Vec::new();
+    for (name, attributes) in each {
+        if let Err(error) = stage.apply(&attributes) {
+            failed.push((name, error));
+        }
+    }
+    failed
+}

@@ -1,0 +1,316 @@
+//! The receiving side: the receiver on this thread, the generator on one of its own.
+//!
+//! ```text
+//! wire ──► lists ──────────► generator ──► requests
+//!      └─► tokens + basis ──► stage ──► target disk
+//! ```
+
+mod apply;
+mod destination;
+mod finish;
+mod list;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::thread;
+
+use bascule_wire::flist::{DirTable, Entry, EntryDecoder, Lists};
+use bascule_wire::message::Message;
+use bascule_wire::record::{Record, RecordDecoder, RecordHead};
+use bascule_wire::stats::TransferStats;
+use bascule_wire::strong::StrongSum;
+use bascule_wire::token::TokenDecoder;
+use crossbeam_channel::Sender;
+
+use crate::chmod::Chmod;
+use crate::filter::FilterSet;
+use crate::generator::decide::Policy;
+use crate::generator::dir_times::ChangedDirs;
+use crate::generator::{FromReceiver, Generator, Setup};
+use crate::link::WireReader;
+use crate::observe::{Event, Item};
+use crate::outcome::{ExitCode, Fatal};
+use crate::path::RelPath;
+use crate::run::{Run, Side, interrupted};
+use crate::tree::Target;
+
+pub use destination::Destination;
+pub use list::MUNGE_PREFIX;
+
+/// The receiving side's part of a run.
+pub struct Job {
+    /// Where the files go.
+    pub destination: Destination,
+    /// Receiver-side filter rules: what deletions leave alone.
+    pub filters: Arc<FilterSet>,
+    /// Changes the modes that arrive (`incoming chmod`).
+    pub chmod: Option<Chmod>,
+    /// Symlink targets are stored with a prefix that disarms them (§19.7).
+    pub munge_symlinks: bool,
+    /// The file mode creation mask of this process.
+    pub umask: u32,
+    /// Run first on every thread that this side starts.
+    pub enter_thread: Option<EnterThread>,
+}
+
+/// Gives up privileges on a new thread.
+pub type EnterThread = Arc<dyn Fn() -> std::io::Result<()> + Send + Sync>;
+
+/// Receives a tree: reads the list, runs the generator, rebuilds the files.
+///
+/// # Errors
+/// When the connection broke, the peer is wrong, the destination cannot be used or the run was
+/// stopped. Trouble with single files is in the run's report.
+pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fatal> {
+    let (to_generator, inbox) = crossbeam_channel::unbounded();
+    let mut receiver = Receiver::new(Arc::clone(run), reader, to_generator, &job)?;
+    // The sender waits for what was written before: the filter rules.
+    run.writer.flush()?;
+    let first = receiver.first_list()?;
+    let place = destination::resolve(run, &job.destination, &first)?;
+    receiver.tree = Arc::clone(&place.tree);
+    receiver.single_name.clone_from(&place.single_name);
+    let policy = receiver.policy_for(&*place.tree, job.umask);
+    receiver.policy = Some(policy.clone());
+    let changed = Arc::clone(&receiver.changed);
+    let generator = Generator::new(
+        Arc::clone(run),
+        Setup {
+            tree: place.tree,
+            filters: job.filters,
+            inbox,
+            changed,
+            policy,
+            single_name: place.single_name,
+            root_created: place.created,
+        },
+    );
+    let enter_thread = job.enter_thread;
+    let stop = run.stop.clone();
+    let generator = thread::Builder::new()
+        .name("generator".into())
+        .spawn(move || {
+            let entered = enter_thread.map_or(Ok(()), |enter| enter());
+            let ended = entered
+                .map_err(|error| {
+                    Fatal::new(
+                        ExitCode::FileIo,
+                        format!("the generator could not take the module's user: {error}"),
+                    )
+                })
+                .and_then(|()| generator.run());
+            if ended.is_err() {
+                // The receiver may be waiting for answers to requests that never went out.
+                stop.stop();
+            }
+            ended
+        })
+        .map_err(|error| {
+            Fatal::new(ExitCode::Memory, format!("no thread for the generator: {error}"))
+        })?;
+    let received = receiver.announce(first).and_then(|()| receiver.serve());
+    // The generator learns of the end by the channel's.
+    drop(receiver);
+    let generated = generator.join().unwrap_or_else(|_| {
+        Err(Fatal::new(ExitCode::Protocol, "the generator failed: this is a fault of Bascule"))
+    });
+    let mut records = match (received, generated) {
+        (Ok(()), generated) => generated?,
+        (Err(error), Ok(_)) => return Err(error),
+        (Err(error), Err(other)) => return Err(the_cause(error, other)),
+    };
+    run.writer.data(|out| records.put(&Record::Done, out))?;
+    run.writer.flush()
+}
+
+/// Of two errors, the one that is not the other's consequence.
+fn the_cause(received: Fatal, generated: Fatal) -> Fatal {
+    if received.exit == ExitCode::Interrupted && !received.from_peer { generated } else { received }
+}
+
+/// The partial file that an interrupted run keeps for `path` (`--partial-dir`): beside it, in
+/// `dir`. `None` when `dir` is unusable.
+pub fn partial_path(path: &RelPath, dir: &[u8]) -> Option<RelPath> {
+    let (parent, base) = path.split();
+    parent.join(dir).ok()?.join(base).ok()
+}
+
+struct Receiver<'a> {
+    run: Arc<Run>,
+    reader: &'a mut WireReader,
+    records: RecordDecoder,
+    entries: EntryDecoder,
+    lists: Lists,
+    dirs: DirTable,
+    /// Directories whose own segment has not come yet, by their index in `dirs`.
+    unlisted: HashMap<u32, Entry>,
+    /// The entry of the directory that a live segment lists, by the segment's start.
+    own: HashMap<u32, Entry>,
+    generator: Sender<FromReceiver>,
+    tree: Arc<dyn Target>,
+    policy: Option<Policy>,
+    single_name: Option<RelPath>,
+    strong: StrongSum,
+    tokens: TokenDecoder,
+    changed: Arc<ChangedDirs>,
+    chmod: Option<Chmod>,
+    munge_symlinks: bool,
+    asked_again: HashSet<u32>,
+    /// Files of `--delay-updates` that wait in their partial dirs.
+    delayed: Vec<(RelPath, RelPath)>,
+    list_complete: bool,
+}
+
+impl<'a> Receiver<'a> {
+    fn new(
+        run: Arc<Run>,
+        reader: &'a mut WireReader,
+        generator: Sender<FromReceiver>,
+        job: &Job,
+    ) -> Result<Self, Fatal> {
+        let sink_run = Arc::clone(&run);
+        let sink_generator = generator.clone();
+        reader.set_sink(Box::new(move |message| match sink_run.common_message(message)? {
+            Some(Message::NoSend(index)) => {
+                let index = u32::try_from(index).map_err(|_| {
+                    Fatal::new(ExitCode::Protocol, "the peer cannot send a negative index")
+                })?;
+                sink_generator.send(FromReceiver::Failed(index)).map_err(|_| interrupted())
+            }
+            _ => Ok(()),
+        }));
+        Ok(Self {
+            records: RecordDecoder::new(run.negotiated.version),
+            entries: EntryDecoder::new(&run.negotiated, &run.options),
+            lists: Lists::default(),
+            dirs: DirTable::default(),
+            unlisted: HashMap::new(),
+            own: HashMap::new(),
+            generator,
+            tree: Arc::clone(&job.destination.tree),
+            policy: None,
+            single_name: None,
+            strong: StrongSum::new(&run.negotiated),
+            tokens: TokenDecoder::new(&run.negotiated)?,
+            changed: Arc::new(ChangedDirs::default()),
+            chmod: job.chmod.clone(),
+            munge_symlinks: job.munge_symlinks,
+            asked_again: HashSet::new(),
+            delayed: Vec::new(),
+            list_complete: false,
+            reader,
+            run,
+        })
+    }
+
+    fn policy_for(&self, tree: &dyn Target, umask: u32) -> Policy {
+        use bascule_wire::setup::CompatFlags;
+        let peer_sets_link_times = self.run.side == Side::Server
+            || self.run.negotiated.compat.has(CompatFlags::SYMLINK_TIMES)
+            || self.run.negotiated.version.has_varints();
+        Policy::new(&self.run.options, tree.abilities(), peer_sets_link_times, umask)
+    }
+
+    /// Reads the sender's answers to the end of the run (§11).
+    fn serve(&mut self) -> Result<(), Fatal> {
+        let mut phases_ended = 0;
+        while phases_ended < 3 {
+            self.run.check_stop()?;
+            match self.reader.next(&mut self.records)? {
+                Record::Segment(dir) => self.segment(dir)?,
+                Record::ListEof => self.list_complete()?,
+                Record::File(head) => self.answer(head)?,
+                Record::Done => {
+                    if self.run.negotiated.incremental() {
+                        if let Some(oldest) = self.lists.free_oldest() {
+                            self.own.remove(&oldest.start);
+                        }
+                        if !self.lists.is_empty() {
+                            continue;
+                        }
+                    }
+                    phases_ended += 1;
+                    if phases_ended == 2 {
+                        self.put_delayed_in_place()?;
+                    }
+                    self.tell(FromReceiver::PhaseEnded)?;
+                }
+                Record::DelStats(_) => {
+                    return Err(Fatal::new(
+                        ExitCode::Protocol,
+                        "the peer sent deletion statistics in the middle of the transfer",
+                    ));
+                }
+            }
+        }
+        let version = self.run.negotiated.version;
+        if self.run.side == Side::Client {
+            let _statistics = self.reader.next_with(|buf| {
+                bascule_wire::decode::decode_with(buf, |cursor| {
+                    TransferStats::read(cursor, version)
+                })
+            })?;
+        }
+        if version.has_long_goodbye() {
+            loop {
+                match self.reader.next(&mut self.records)? {
+                    Record::Done => break,
+                    Record::DelStats(_) => {}
+                    _ => {
+                        return Err(Fatal::new(
+                            ExitCode::Protocol,
+                            "the peer sent more files after the end of the transfer",
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The sender's answer about one index.
+    fn answer(&mut self, head: RecordHead) -> Result<(), Fatal> {
+        let index = head.index;
+        let Some(entry) = self.entry(index) else {
+            return Err(Fatal::new(
+                ExitCode::Protocol,
+                format!("the peer answered about index {index}, which is not in the list"),
+            ));
+        };
+        if !head.flags.is_transfer() || self.run.options.dry_run {
+            self.itemize(&head, &entry);
+            return Ok(());
+        }
+        self.transfer(&head, &entry)
+    }
+
+    /// The active entry of an index; the index before a segment is its directory's (§10).
+    fn entry(&self, index: u32) -> Option<Entry> {
+        if let Some(entry) = self.lists.get(index) {
+            return Some(entry.clone());
+        }
+        if self.run.negotiated.incremental() {
+            return self.own.get(&index.checked_add(1)?).cloned();
+        }
+        None
+    }
+
+    fn itemize(&self, head: &RecordHead, entry: &Entry) {
+        let path = entry.path();
+        let path = self.single_name.as_ref().map_or(&path[..], |name| name.as_bytes());
+        self.run.on(&Event::Itemized {
+            item: Item {
+                flags: head.flags,
+                kind: entry.kind(),
+                path,
+                link: entry.link(),
+                linked_to: head.xname.as_deref(),
+                sent: false,
+            },
+        });
+    }
+
+    fn tell(&self, told: FromReceiver) -> Result<(), Fatal> {
+        self.generator.send(told).map_err(|_| interrupted())
+    }
+}

@@ -1,0 +1,245 @@
+//! Sends one requested file as tokens.
+
+use std::io::{self, ErrorKind};
+
+use bascule_wire::decode::decode_with;
+use bascule_wire::flist::{Entry, Kind};
+use bascule_wire::message::Message;
+use bascule_wire::record::{Record, RecordHead};
+use bascule_wire::sums::{BlockSumsDecoder, SumHead};
+use bascule_wire::token::TokenEncoder;
+use bytes::BytesMut;
+
+use super::Sender;
+use super::search::{self, Tokens};
+use crate::generator::signature::read_full;
+use crate::link::{WireReader, WireWriter};
+use crate::observe::Event;
+use crate::outcome::{ExitCode, Fatal, Severity};
+use crate::path::RelPath;
+use crate::run::{IO_ERROR_GENERAL, add};
+use crate::tree::{Metadata, ReadAt};
+
+/// A file up to this size is read at once, so that it can be read again when it changes meanwhile.
+const SMALL: u64 = 256 * 1024;
+/// How often a small file that keeps changing is read before it is given up for this time.
+const TRIES: usize = 5;
+
+/// A small file's content, held in memory.
+struct Held<'a>(&'a [u8]);
+
+impl ReadAt for Held<'_> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|from| self.0.get(from..));
+        let rest = rest.unwrap_or_default();
+        let read = rest.len().min(buf.len());
+        buf[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
+    }
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        Err(ErrorKind::Unsupported.into())
+    }
+}
+
+impl Sender {
+    /// Answers a request for data.
+    pub(super) fn serve(
+        &mut self,
+        reader: &mut WireReader,
+        head: RecordHead,
+        entry: &Entry,
+        arg: usize,
+    ) -> Result<(), Fatal> {
+        let version = self.run.negotiated.version;
+        let digest_len = self.strong.digest_len();
+        let sum_head = reader.next_with(|buf| {
+            decode_with(buf, |cursor| SumHead::read(cursor, version, digest_len))
+        })?;
+        let sums = reader.next(&mut BlockSumsDecoder::new(sum_head))?;
+        let index = head.index;
+        if entry.kind() != Kind::File {
+            return Err(Fatal::new(
+                ExitCode::Protocol,
+                format!("the peer asked for the data of index {index}, which is no regular file"),
+            ));
+        }
+        self.asked.insert(index);
+        let path = entry.path();
+        let opened = self.open(&path, arg);
+        let (file, metadata) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.cannot_send(index, &path, &error),
+        };
+        self.run.on(&Event::TransferStarted { path: &path, size: metadata.size });
+        let small = metadata.size <= SMALL;
+        let (length, stable) = if small {
+            match read_stable(&*file, metadata, &mut self.small) {
+                Ok(stable) => (self.small.len() as u64, stable),
+                Err(error) => return self.cannot_send(index, &path, &error),
+            }
+        } else {
+            (metadata.size, true)
+        };
+        self.put(&Record::File(head.clone()))?;
+        self.run.writer.data(|out| sum_head.put(out))?;
+        let mut out = WireTokens {
+            tokens: &mut self.tokens,
+            writer: &self.run.writer,
+            told: 0,
+            observer: &*self.run.observer,
+            spare: BytesMut::new(),
+        };
+        let inplace = self.run.options.inplace;
+        let sums = (sums.head().count > 0).then_some(&sums);
+        let found = if small {
+            search::send(&Held(&self.small), length, sums, &self.strong, inplace, &mut out)?
+        } else {
+            search::send(&*file, length, sums, &self.strong, inplace, &mut out)?
+        };
+        out.end()?;
+        let changed = !stable || (!small && !unchanged_since(&*file, &metadata));
+        let mut digest = found.digest.as_ref().to_vec();
+        if changed || found.error.is_some() {
+            spoil(&mut digest);
+        }
+        self.run.writer.data(|out| out.extend_from_slice(&digest))?;
+        add(&self.run.tally().literal_bytes, found.literal);
+        add(&self.run.tally().matched_bytes, found.matched);
+        if let Some(error) = &found.error {
+            self.run.add_io_error(IO_ERROR_GENERAL);
+            return self.run.problem(
+                Severity::Partial,
+                &path,
+                format!("it could not be read to its end: {error}"),
+            );
+        }
+        if changed {
+            return self.run.problem(
+                Severity::Vanished,
+                &path,
+                "it changed while it was being read, so the target keeps its old version; \
+                 run again",
+            );
+        }
+        let moved = (metadata.size, metadata.mtime, metadata.nanos)
+            != (entry.size, entry.mtime, entry.nanos)
+            && (metadata.size, metadata.mtime) != (entry.size, entry.mtime);
+        if moved {
+            self.run.problem(
+                Severity::Vanished,
+                &path,
+                "it changed after it was listed; its new content was sent, and its new time \
+                 follows with the next run",
+            )?;
+        }
+        add(&self.run.tally().transferred, 1);
+        add(&self.run.tally().transferred_bytes, length);
+        self.itemize(&head, entry);
+        self.run.on(&Event::TransferDone {
+            path: &path,
+            size: length,
+            literal: found.literal,
+            matched: found.matched,
+        });
+        Ok(())
+    }
+
+    fn open(&self, path: &[u8], arg: usize) -> io::Result<(Box<dyn ReadAt>, Metadata)> {
+        let root = self.roots.get(arg).ok_or(ErrorKind::NotFound)?;
+        let path = if root.base.is_root() { RelPath::parse(path) } else { root.base.join(path) };
+        let path = path.map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
+        let file = root.tree.open(&path)?;
+        let metadata = file.metadata()?;
+        if metadata.kind != Kind::File {
+            return Err(io::Error::other("it is no longer a regular file"));
+        }
+        Ok((file, metadata))
+    }
+
+    fn cannot_send(&mut self, index: u32, path: &[u8], error: &io::Error) -> Result<(), Fatal> {
+        if error.kind() == ErrorKind::NotFound {
+            self.run.problem(Severity::Vanished, path, "it vanished before it could be sent")?;
+        } else {
+            self.run.add_io_error(IO_ERROR_GENERAL);
+            self.run.problem(
+                Severity::Partial,
+                path,
+                format!("it could not be opened for reading: {error}"),
+            )?;
+        }
+        let index = i32::try_from(index).unwrap_or(i32::MAX);
+        self.run.writer.message(&Message::NoSend(index))
+    }
+}
+
+/// Reads a small file until two looks around the reading agree; `false` when it never held still.
+fn read_stable(file: &dyn ReadAt, first: Metadata, content: &mut Vec<u8>) -> io::Result<bool> {
+    let mut before = first;
+    for _ in 0..TRIES {
+        let length = usize::try_from(before.size).unwrap_or(usize::MAX).min(4 * SMALL as usize);
+        content.resize(length, 0);
+        let read = read_full(file, 0, content)?;
+        content.truncate(read);
+        let after = file.metadata()?;
+        if (after.size, after.mtime, after.nanos) == (before.size, before.mtime, before.nanos)
+            && read as u64 == after.size
+        {
+            return Ok(true);
+        }
+        before = after;
+    }
+    Ok(false)
+}
+
+fn unchanged_since(file: &dyn ReadAt, before: &Metadata) -> bool {
+    file.metadata().is_ok_and(|after| {
+        (after.size, after.mtime, after.nanos) == (before.size, before.mtime, before.nanos)
+    })
+}
+
+/// Makes a digest wrong, so that the receiver throws the data away and asks again (§6).
+fn spoil(digest: &mut [u8]) {
+    let all_zero = digest.iter().all(|byte| *byte == 0);
+    digest.fill(0);
+    if all_zero && let Some(last) = digest.last_mut() {
+        *last = 1;
+    }
+}
+
+/// Writes what the search finds as tokens.
+struct WireTokens<'a> {
+    tokens: &'a mut TokenEncoder,
+    writer: &'a WireWriter,
+    observer: &'a dyn crate::observe::Observer,
+    told: u64,
+    spare: BytesMut,
+}
+
+impl WireTokens<'_> {
+    fn end(&mut self) -> Result<(), Fatal> {
+        self.tokens.end(&mut self.spare)?;
+        let spare = self.spare.split();
+        self.writer.data(|out| out.extend_from_slice(&spare))
+    }
+
+    fn pass_on(&mut self, progress: usize) -> Result<(), Fatal> {
+        let spare = self.spare.split();
+        self.writer.data(|out| out.extend_from_slice(&spare))?;
+        self.told += progress as u64;
+        self.observer.on(&Event::TransferProgress { bytes: progress as u64 });
+        Ok(())
+    }
+}
+
+impl Tokens for WireTokens<'_> {
+    fn literal(&mut self, data: &[u8]) -> Result<(), Fatal> {
+        self.tokens.literal(data, &mut self.spare)?;
+        self.pass_on(data.len())
+    }
+
+    fn matched(&mut self, block: u32, data: &[u8]) -> Result<(), Fatal> {
+        self.tokens.matched(block, data, &mut self.spare)?;
+        self.pass_on(data.len())
+    }
+}

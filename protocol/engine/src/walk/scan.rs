@@ -1,0 +1,444 @@
+//! Turns directories into list entries.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use bascule_wire::flist::{Entry, Extra, Kind, entry::join};
+use bascule_wire::limits::{MAX_LINK, MAX_NAME};
+
+use super::{Found, SourceArg};
+use crate::chmod::Chmod;
+use crate::filter::FilterSet;
+use crate::generator::signature::read_full;
+use crate::outcome::{Fatal, Severity};
+use crate::path::{RelPath, leaves_tree};
+use crate::receiver::MUNGE_PREFIX;
+use crate::run::{IO_ERROR_GENERAL, Run};
+use crate::tree::{Metadata, Source};
+
+use bascule_wire::strong::StrongSum;
+
+/// How much of a file is read at once for its digest, in bytes.
+const READ: usize = 256 * 1024;
+
+/// What changes the walker's view.
+pub struct Rules {
+    /// Sender-side filter rules, a daemon's own included.
+    pub filters: Arc<FilterSet>,
+    /// Changes the modes that are told.
+    pub chmod: Option<Chmod>,
+    /// Symlink targets are stored with a prefix that is taken off (§19.7).
+    pub unmunge_symlinks: bool,
+}
+
+/// Lists the sources of a run. Trouble goes to the run's account; a name that is in trouble is
+/// left out, the others go on.
+pub struct Walker {
+    run: Arc<Run>,
+    args: Vec<SourceArg>,
+    rules: Rules,
+    strong: StrongSum,
+    names: Names,
+    file_systems: Vec<Option<u64>>,
+}
+
+#[derive(Default)]
+struct Names {
+    users: HashMap<u32, Option<Box<[u8]>>>,
+    groups: HashMap<u32, Option<Box<[u8]>>>,
+}
+
+impl Walker {
+    /// Prepares a walk.
+    pub fn new(run: Arc<Run>, args: Vec<SourceArg>, rules: Rules) -> Self {
+        Self {
+            strong: StrongSum::new(&run.negotiated),
+            file_systems: vec![None; args.len()],
+            names: Names::default(),
+            run,
+            args,
+            rules,
+        }
+    }
+
+    /// The first segment: the arguments and, of one that means a directory's contents, those.
+    ///
+    /// # Errors
+    /// When the connection broke or the run was stopped.
+    pub fn first(&mut self) -> Result<Vec<Found>, Fatal> {
+        let mut found = Vec::new();
+        for arg in 0..self.args.len() {
+            self.argument(arg, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// Everything at once.
+    ///
+    /// # Errors
+    /// When the connection broke or the run was stopped.
+    pub fn all(&mut self) -> Result<Vec<Found>, Fatal> {
+        let mut found = self.first()?;
+        let mut next = 0;
+        while next < found.len() {
+            if found[next].entry.content_dir && !found[next].entry.is_root() {
+                let dir = found[next].clone();
+                found.extend(self.contents(&dir)?);
+            }
+            next += 1;
+        }
+        Ok(found)
+    }
+
+    /// What is directly in a listed directory.
+    ///
+    /// # Errors
+    /// When the connection broke or the run was stopped.
+    pub fn contents(&mut self, dir: &Found) -> Result<Vec<Found>, Fatal> {
+        let mut found = Vec::new();
+        self.list(dir.arg, &dir.entry.path(), &mut found)?;
+        Ok(found)
+    }
+
+    fn argument(&mut self, arg: usize, found: &mut Vec<Found>) -> Result<(), Fatal> {
+        let SourceArg { tree, top, .. } = self.args[arg].clone();
+        let name = if top.is_root() { b"." } else { top.as_bytes() };
+        let path = match self.disk_path(arg, top.as_bytes()) {
+            Ok(path) => path,
+            Err(error) => return self.unlisted(name, &error),
+        };
+        let follow = top.is_root() || self.run.options.copy_links;
+        let metadata = match tree.metadata(&path, follow) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                self.run.add_io_error(IO_ERROR_GENERAL);
+                let text = if error.kind() == ErrorKind::NotFound {
+                    "the source does not exist".to_owned()
+                } else {
+                    format!("the source cannot be read: {error}")
+                };
+                return self.run.problem(Severity::Partial, path.as_bytes(), text);
+            }
+        };
+        self.file_systems[arg] = Some(metadata.file_system);
+        let options = &self.run.options;
+        let (recurse, dirs) = (options.recurse, options.dirs || options.list_only);
+        if metadata.kind == Kind::Directory && !recurse && !dirs {
+            return self.run.problem(
+                Severity::Warning,
+                name,
+                "the directory is left out because recursion is off",
+            );
+        }
+        let is_contents = top.is_root();
+        if !is_contents && self.is_excluded(&*tree, name, metadata.kind)? {
+            return Ok(());
+        }
+        let Some(mut entry) = self.entry(arg, &path, b"", name, &metadata)? else {
+            return Ok(());
+        };
+        let is_dir = metadata.kind == Kind::Directory;
+        entry.top_dir = is_dir;
+        entry.content_dir = is_dir && (recurse || is_contents);
+        found.push(Found { entry, arg, metadata });
+        if is_dir && is_contents {
+            self.list(arg, b"", found)?;
+        }
+        Ok(())
+    }
+
+    /// Lists a directory by its name on the wire (empty for the root).
+    fn list(&mut self, arg: usize, name: &[u8], found: &mut Vec<Found>) -> Result<(), Fatal> {
+        self.run.check_stop()?;
+        let tree = Arc::clone(&self.args[arg].tree);
+        let listing = match self.disk_path(arg, name).and_then(|path| Ok((tree.list(&path)?, path)))
+        {
+            Ok(listing) => listing,
+            Err(error) => return self.unlisted(name, &error),
+        };
+        let (mut listing, path) = listing;
+        if let Some(error) = &listing.error {
+            self.unlisted(name, error)?;
+        }
+        let rules = match RelPath::parse(name)
+            .map_err(io::Error::other)
+            .and_then(|dir| self.rules.filters.rules_of(&*self.view(arg), &dir))
+        {
+            Ok(rules) => rules,
+            Err(error) => return self.unlisted(name, &error),
+        };
+        listing.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let dir: Arc<[u8]> = name.into();
+        for child in listing.entries {
+            let child_name = join(name, &child.name);
+            let mut metadata = match child.metadata {
+                Ok(metadata) => metadata,
+                Err(error) => {
+                    self.missed(&child_name, &error)?;
+                    continue;
+                }
+            };
+            let Ok(child_path) = path.join(&child.name) else {
+                self.run.add_io_error(IO_ERROR_GENERAL);
+                self.run.problem(
+                    Severity::Partial,
+                    &child_name,
+                    "its path is too long to be sent",
+                )?;
+                continue;
+            };
+            if metadata.kind == Kind::Symlink && self.run.options.copy_links {
+                metadata = match tree.metadata(&child_path, true) {
+                    Ok(followed) => followed,
+                    Err(error) => {
+                        self.missed(&child_name, &error)?;
+                        continue;
+                    }
+                };
+            }
+            let is_dir = metadata.kind == Kind::Directory;
+            if self.rules.filters.excludes(&rules, &child_name, is_dir) {
+                continue;
+            }
+            let Some(mut entry) = self.entry_in(arg, &child_path, &dir, &child.name, &metadata)?
+            else {
+                continue;
+            };
+            let crosses = self.run.options.one_file_system > 0
+                && self.file_systems[arg].is_some_and(|own| own != metadata.file_system);
+            if is_dir && crosses && self.run.options.one_file_system > 1 {
+                continue;
+            }
+            entry.content_dir = is_dir && self.run.options.recurse && !crosses;
+            found.push(Found { entry, arg, metadata });
+        }
+        Ok(())
+    }
+
+    /// An argument's tree as filter rules see it: names are relative to the argument's base.
+    fn view(&self, arg: usize) -> Box<dyn Source> {
+        Box::new(Below {
+            tree: Arc::clone(&self.args[arg].tree),
+            base: self.args[arg].base.clone(),
+        })
+    }
+
+    fn is_excluded(&self, _tree: &dyn Source, name: &[u8], kind: Kind) -> Result<bool, Fatal> {
+        let none = crate::filter::DirFilters::default();
+        Ok(self.rules.filters.excludes(&none, name, kind == Kind::Directory))
+    }
+
+    fn entry(
+        &mut self,
+        arg: usize,
+        path: &RelPath,
+        dir: &[u8],
+        name: &[u8],
+        metadata: &Metadata,
+    ) -> Result<Option<Entry>, Fatal> {
+        let (dir, base) = match name.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) if dir.is_empty() => (&name[..slash], &name[slash + 1..]),
+            _ => (dir, name),
+        };
+        self.entry_in(arg, path, &dir.into(), base, metadata)
+    }
+
+    /// The entry of a file; `None` when it cannot travel (told already).
+    fn entry_in(
+        &mut self,
+        arg: usize,
+        path: &RelPath,
+        dir: &Arc<[u8]>,
+        base: &[u8],
+        metadata: &Metadata,
+    ) -> Result<Option<Entry>, Fatal> {
+        let run = Arc::clone(&self.run);
+        let options = &run.options;
+        let kind = metadata.kind;
+        let skipped = match kind {
+            Kind::File | Kind::Directory => false,
+            Kind::Symlink => !options.links,
+            Kind::BlockDevice | Kind::CharDevice => !options.devices,
+            Kind::Fifo | Kind::Socket => !options.specials,
+        };
+        let name = join(dir, base);
+        if skipped && !options.list_only {
+            run.problem(
+                Severity::Warning,
+                &name,
+                "it is no regular file and is left out (no option asks for it)",
+            )?;
+            return Ok(None);
+        }
+        if name.len() > MAX_NAME {
+            run.add_io_error(IO_ERROR_GENERAL);
+            run.problem(Severity::Partial, &name, "its path is too long to be sent")?;
+            return Ok(None);
+        }
+        let mut extra = Extra::default();
+        let tree = Arc::clone(&self.args[arg].tree);
+        if kind == Kind::Symlink {
+            match tree.read_link(path) {
+                Ok(link) => {
+                    let link = match link.strip_prefix(MUNGE_PREFIX) {
+                        Some(plain) if self.rules.unmunge_symlinks => plain,
+                        _ => &link,
+                    };
+                    if options.safe_links && leaves_tree(dir, link) {
+                        run.problem(
+                            Severity::Warning,
+                            &name,
+                            "the symlink points out of the tree and is left out (--safe-links)",
+                        )?;
+                        return Ok(None);
+                    }
+                    if link.len() > MAX_LINK {
+                        run.problem(Severity::Partial, &name, "its target is too long")?;
+                        return Ok(None);
+                    }
+                    extra.link = Some(link.into());
+                }
+                Err(error) => {
+                    self.missed(&name, &error)?;
+                    return Ok(None);
+                }
+            }
+        }
+        if kind.is_device() {
+            extra.device = Some(metadata.device);
+        }
+        if kind == Kind::File && options.checksum {
+            match self.digest(&*tree, path) {
+                Ok(digest) => extra.checksum = Some(digest),
+                Err(error) => {
+                    self.missed(&name, &error)?;
+                    return Ok(None);
+                }
+            }
+        }
+        if !options.numeric_ids {
+            if options.owner {
+                extra.user = self
+                    .names
+                    .users
+                    .entry(metadata.uid)
+                    .or_insert_with(|| tree.user_name(metadata.uid).map(Into::into))
+                    .clone();
+            }
+            if options.group {
+                extra.group = self
+                    .names
+                    .groups
+                    .entry(metadata.gid)
+                    .or_insert_with(|| tree.group_name(metadata.gid).map(Into::into))
+                    .clone();
+            }
+        }
+        let mode = match &self.rules.chmod {
+            Some(chmod) => chmod.apply(metadata.mode),
+            None => metadata.mode,
+        };
+        Ok(Some(Entry {
+            dir: Arc::clone(dir),
+            base: base.into(),
+            mode,
+            size: if kind.is_device() || kind.is_special() { 0 } else { metadata.size },
+            mtime: metadata.mtime,
+            nanos: metadata.nanos,
+            uid: metadata.uid,
+            gid: metadata.gid,
+            top_dir: false,
+            content_dir: false,
+            extra: (extra != Extra::default()).then(|| Box::new(extra)),
+        }))
+    }
+
+    fn digest(&self, tree: &dyn Source, path: &RelPath) -> io::Result<Box<[u8]>> {
+        let file = tree.open(path)?;
+        let mut hasher = self.strong.list();
+        let mut buffer = vec![0; READ];
+        let mut offset = 0;
+        loop {
+            let read = read_full(&*file, offset, &mut buffer)?;
+            hasher.update(&buffer[..read]);
+            offset += read as u64;
+            if read < buffer.len() {
+                return Ok(hasher.finish().as_ref().into());
+            }
+        }
+    }
+
+    fn disk_path(&self, arg: usize, name: &[u8]) -> io::Result<RelPath> {
+        let base = &self.args[arg].base;
+        let path = if name.is_empty() { Ok(base.clone()) } else { base.join(name) };
+        path.map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))
+    }
+
+    /// A directory that could not be read, or not to its end.
+    fn unlisted(&self, name: &[u8], error: &io::Error) -> Result<(), Fatal> {
+        if error.kind() == ErrorKind::NotFound {
+            return self.missed(name, error);
+        }
+        self.run.add_io_error(IO_ERROR_GENERAL);
+        self.run.problem(
+            Severity::Partial,
+            name,
+            format!("the directory could not be read: {error}"),
+        )
+    }
+
+    /// A name that was there a moment ago and cannot be had now.
+    fn missed(&self, name: &[u8], error: &io::Error) -> Result<(), Fatal> {
+        if error.kind() == ErrorKind::NotFound {
+            return self.run.problem(
+                Severity::Vanished,
+                name,
+                "it vanished before it could be listed",
+            );
+        }
+        self.run.add_io_error(IO_ERROR_GENERAL);
+        self.run.problem(Severity::Partial, name, format!("it could not be read: {error}"))
+    }
+}
+
+/// A tree seen from one of its directories, for filter files.
+struct Below {
+    tree: Arc<dyn Source>,
+    base: RelPath,
+}
+
+impl Below {
+    fn path(&self, path: &RelPath) -> io::Result<RelPath> {
+        if path.is_root() {
+            return Ok(self.base.clone());
+        }
+        self.base.join(path.as_bytes()).map_err(io::Error::other)
+    }
+}
+
+impl Source for Below {
+    fn metadata(&self, path: &RelPath, follow: bool) -> io::Result<Metadata> {
+        self.tree.metadata(&self.path(path)?, follow)
+    }
+
+    fn list(&self, path: &RelPath) -> io::Result<crate::tree::Listing> {
+        self.tree.list(&self.path(path)?)
+    }
+
+    fn open(&self, path: &RelPath) -> io::Result<Box<dyn crate::tree::ReadAt>> {
+        self.tree.open(&self.path(path)?)
+    }
+
+    fn read_link(&self, path: &RelPath) -> io::Result<Vec<u8>> {
+        self.tree.read_link(&self.path(path)?)
+    }
+
+    fn user_name(&self, uid: u32) -> Option<Vec<u8>> {
+        self.tree.user_name(uid)
+    }
+
+    fn group_name(&self, gid: u32) -> Option<Vec<u8>> {
+        self.tree.group_name(gid)
+    }
+}

@@ -1,0 +1,100 @@
+//! The part of a connection before multiplexing, for both sides: lines, arguments, raw fields.
+
+use std::time::Duration;
+
+use bascule_engine::outcome::ExitCode;
+use bascule_wire::greeting::LineDecoder;
+use bascule_wire::{Decode, WireError};
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::error::SessionError;
+
+/// A connection that is still being set up.
+pub(crate) struct Opening<S> {
+    stream: S,
+    buffer: BytesMut,
+    /// Bytes read and written so far.
+    pub(crate) read: u64,
+    pub(crate) written: u64,
+    patience: Duration,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Opening<S> {
+    /// Begins on a fresh connection; the peer may take `patience` for each answer.
+    pub(crate) fn new(stream: S, patience: Duration) -> Self {
+        Self { stream, buffer: BytesMut::new(), read: 0, written: 0, patience }
+    }
+
+    /// Sends bytes.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        let sending = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        match tokio::time::timeout(self.patience, sending).await {
+            Ok(Ok(())) => {
+                self.written += bytes.len() as u64;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(broken(&error)),
+            Err(_) => Err(silent()),
+        }
+    }
+
+    /// Waits for an item.
+    pub(crate) async fn receive<D: Decode>(
+        &mut self,
+        decoder: &mut D,
+    ) -> Result<D::Item, SessionError> {
+        self.receive_with(|buffer| decoder.decode(buffer)).await
+    }
+
+    /// Waits for a line, without its end.
+    pub(crate) async fn line(&mut self) -> Result<Vec<u8>, SessionError> {
+        self.receive(&mut LineDecoder::new(bascule_wire::limits::MAX_LINE)).await
+    }
+
+    /// Waits for an item that is decoded by a closure.
+    pub(crate) async fn receive_with<T>(
+        &mut self,
+        mut decode: impl FnMut(&mut BytesMut) -> Result<Option<T>, WireError>,
+    ) -> Result<T, SessionError> {
+        loop {
+            if let Some(item) = decode(&mut self.buffer)? {
+                return Ok(item);
+            }
+            let reading = self.stream.read_buf(&mut self.buffer);
+            match tokio::time::timeout(self.patience, reading).await {
+                Ok(Ok(0)) => {
+                    return Err(SessionError::new(
+                        ExitCode::Stream,
+                        "the peer closed the connection before the transfer began",
+                    ));
+                }
+                Ok(Ok(read)) => self.read += read as u64,
+                Ok(Err(error)) => return Err(broken(&error)),
+                Err(_) => return Err(silent()),
+            }
+        }
+    }
+
+    /// The connection, and what was read of it too far.
+    pub(crate) fn into_parts(self) -> (S, BytesMut) {
+        (self.stream, self.buffer)
+    }
+
+    /// Says goodbye on the raw connection.
+    pub(crate) async fn close(mut self) {
+        // The peer may have closed already.
+        let _ = self.stream.shutdown().await;
+    }
+}
+
+fn broken(error: &std::io::Error) -> SessionError {
+    SessionError::new(ExitCode::Socket, format!("the connection broke: {error}"))
+}
+
+fn silent() -> SessionError {
+    SessionError::new(ExitCode::ConnectTimeout, "the peer did not answer in time")
+}

@@ -1,0 +1,141 @@
+//! The paths of a client's request: cleaned, expanded, turned into what the engine takes (§2.7).
+
+use std::sync::Arc;
+
+use bascule_engine::filter::wildmatch;
+use bascule_engine::outcome::{ExitCode, Fatal};
+use bascule_engine::path::RelPath;
+use bascule_engine::tree::{Source, Target};
+use bascule_engine::walk::SourceArg;
+
+/// Most names that one pattern may expand to.
+const MAX_EXPANDED: usize = 100_000;
+
+/// The sources of a pull: each path relative to the module, with its globs expanded.
+///
+/// # Errors
+/// [`ExitCode::Syntax`] for a path that no file can have.
+pub(crate) fn sources(root: &Arc<dyn Target>, paths: &[Vec<u8>]) -> Result<Vec<SourceArg>, Fatal> {
+    let tree: Arc<dyn Source> = Arc::<dyn Target>::clone(root);
+    let mut args = Vec::new();
+    for path in paths {
+        let (cleaned, contents) = clean(path)?;
+        for expanded in expand(&*tree, &cleaned) {
+            let (base, top) = if contents {
+                (expanded, RelPath::root())
+            } else {
+                let (parent, base) = expanded.split();
+                (parent, RelPath::parse(base).map_err(|error| unusable(path, &error))?)
+            };
+            args.push(SourceArg { tree: Arc::clone(&tree), base, top });
+        }
+    }
+    Ok(args)
+}
+
+/// The destination of a push, and whether it was written as a directory.
+///
+/// # Errors
+/// [`ExitCode::Syntax`] for a path that no file can have.
+pub(crate) fn destination(path: &[u8]) -> Result<(RelPath, bool), Fatal> {
+    let (cleaned, is_directory) = clean(path)?;
+    Ok((cleaned, is_directory))
+}
+
+/// Takes a path as a client writes it: `.` and empty components go, `..` goes up but never above
+/// the module. Tells whether it means the contents of a directory.
+fn clean(path: &[u8]) -> Result<(RelPath, bool), Fatal> {
+    let mut components: Vec<&[u8]> = Vec::new();
+    let mut contents = true;
+    for component in path.split(|byte| *byte == b'/') {
+        contents = matches!(component, b"" | b"." | b"..");
+        match component {
+            b"" | b"." => {}
+            b".." => {
+                components.pop();
+            }
+            other => components.push(other),
+        }
+    }
+    let cleaned =
+        RelPath::parse(&components.join(&b'/')).map_err(|error| unusable(path, &error))?;
+    let contents = contents || cleaned.is_root();
+    Ok((cleaned, contents))
+}
+
+/// Expands wildcards component by component, like a shell; a pattern without a match stays as it
+/// is, without its backslashes.
+fn expand(tree: &dyn Source, pattern: &RelPath) -> Vec<RelPath> {
+    if !pattern.as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\')) {
+        return vec![pattern.clone()];
+    }
+    let mut found = vec![RelPath::root()];
+    for component in pattern.components() {
+        let is_glob = component.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
+        let mut next = Vec::new();
+        for dir in &found {
+            if !is_glob {
+                next.extend(dir.join(&unescape(component)));
+                continue;
+            }
+            let Ok(listing) = tree.list(dir) else { continue };
+            let mut names: Vec<_> = listing
+                .entries
+                .into_iter()
+                .map(|entry| entry.name)
+                .filter(|name| component.starts_with(b".") || !name.starts_with(b"."))
+                .filter(|name| wildmatch(component, name))
+                .collect();
+            names.sort();
+            next.extend(names.iter().filter_map(|name| dir.join(name).ok()));
+        }
+        next.truncate(MAX_EXPANDED);
+        found = next;
+    }
+    if found.is_empty() {
+        return RelPath::parse(&unescape(pattern.as_bytes())).into_iter().collect();
+    }
+    found
+}
+
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => plain.extend(bytes.next()),
+            other => plain.push(*other),
+        }
+    }
+    plain
+}
+
+fn unusable(path: &[u8], error: &dyn std::fmt::Display) -> Fatal {
+    Fatal::new(ExitCode::Syntax, format!("{}: {error}", path.escape_ascii()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(path: &str) -> (String, bool) {
+        let (path, contents) = clean(path.as_bytes()).expect("a usable path");
+        (String::from_utf8(path.as_bytes().to_vec()).expect("ASCII"), contents)
+    }
+
+    #[test]
+    fn cleans_what_clients_write() {
+        assert_eq!(cleaned(""), (String::new(), true));
+        assert_eq!(cleaned("a/b"), ("a/b".to_owned(), false));
+        assert_eq!(cleaned("a/b/"), ("a/b".to_owned(), true));
+        assert_eq!(cleaned("./-x"), ("-x".to_owned(), false));
+        assert_eq!(cleaned("a/./b/."), ("a/b".to_owned(), true));
+        assert_eq!(cleaned("../../etc/passwd"), ("etc/passwd".to_owned(), false));
+        assert_eq!(cleaned("a/.."), (String::new(), true));
+    }
+
+    #[test]
+    fn takes_backslashes_off() {
+        assert_eq!(unescape(b"a\\*b\\\\"), b"a*b\\");
+    }
+}

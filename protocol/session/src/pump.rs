@@ -1,0 +1,300 @@
+//! Moves bytes between a socket and the engine's threads: bounded queues, keep-alives, the
+//! timeout, the bandwidth limit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bascule_engine::link::{Inlet, Outlet, connection_error};
+use bascule_engine::outcome::{ExitCode, Fatal};
+use bascule_engine::stop::Stop;
+use bascule_wire::mux::KEEP_ALIVE;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Largest read from the socket, in bytes.
+const READ: usize = 64 * 1024;
+/// Chunks that may wait between the socket and the engine, in each direction.
+const WAITING: usize = 16;
+/// How often the timeout is checked.
+const TICK: Duration = Duration::from_millis(500);
+/// The bandwidth limit works in slices of this length.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Shared by both directions of one connection.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    started: Instant,
+    read: AtomicU64,
+    written: AtomicU64,
+    /// Milliseconds after `started` of the last byte in either direction.
+    last: AtomicU64,
+    /// Seconds without a byte before the run ends; 0 means none.
+    timeout: AtomicU32,
+    timed_out: AtomicBool,
+}
+
+impl Traffic {
+    fn new(timeout: u32) -> Self {
+        Self {
+            started: Instant::now(),
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+            timeout: AtomicU32::new(timeout),
+            timed_out: AtomicBool::new(false),
+        }
+    }
+
+    /// Bytes read from the connection.
+    pub(crate) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written to the connection.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Adds what the opening read and wrote.
+    pub(crate) fn add(&self, read: u64, written: u64) {
+        self.read.fetch_add(read, Ordering::Relaxed);
+        self.written.fetch_add(written, Ordering::Relaxed);
+    }
+
+    /// Takes over the daemon's timeout if there is none here or a longer one (§4, tag 33).
+    pub(crate) fn adopt_timeout(&self, seconds: u32) {
+        let current = self.timeout.load(Ordering::Relaxed);
+        if (1..=86_400).contains(&seconds) && (current == 0 || current > seconds) {
+            self.timeout.store(seconds, Ordering::Relaxed);
+        }
+    }
+
+    fn touch(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Relaxed);
+    }
+
+    fn idle(&self) -> Duration {
+        self.started
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        match self.timeout.load(Ordering::Relaxed) {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds.into())),
+        }
+    }
+
+    fn closed(&self, stop: &Stop) -> Option<Fatal> {
+        if self.timed_out.load(Ordering::Relaxed) {
+            let seconds = self.timeout.load(Ordering::Relaxed);
+            return Some(Fatal::new(
+                ExitCode::Timeout,
+                format!("nothing moved on the connection for {seconds} seconds"),
+            ));
+        }
+        stop.is_stopped().then(|| Fatal::new(ExitCode::Interrupted, "the run was interrupted"))
+    }
+}
+
+/// A connection whose bytes are moved by two tasks.
+pub(crate) struct Pump {
+    /// Counters and the timeout.
+    pub(crate) traffic: Arc<Traffic>,
+    reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
+}
+
+impl Pump {
+    /// Starts moving bytes. `timeout` is in seconds, 0 for none; `bwlimit` in KiB per second, 0
+    /// for none.
+    pub(crate) fn start<S>(
+        stream: S,
+        timeout: u32,
+        bwlimit: u64,
+        stop: &Stop,
+    ) -> (Self, Box<dyn Inlet>, Box<dyn Outlet>)
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let traffic = Arc::new(Traffic::new(timeout));
+        let (read_half, write_half) = tokio::io::split(stream);
+        let (to_engine, from_socket) = mpsc::channel(WAITING);
+        let (to_socket, from_engine) = mpsc::channel(WAITING);
+        let reader =
+            tokio::spawn(pump_in(read_half, to_engine, Arc::clone(&traffic), stop.clone()));
+        let writer = tokio::spawn(pump_out(
+            write_half,
+            from_engine,
+            Arc::clone(&traffic),
+            bwlimit.saturating_mul(1024),
+        ));
+        let inlet =
+            ChannelInlet { chunks: from_socket, traffic: Arc::clone(&traffic), stop: stop.clone() };
+        let outlet =
+            ChannelOutlet { chunks: to_socket, traffic: Arc::clone(&traffic), stop: stop.clone() };
+        (Self { traffic, reader, writer }, Box::new(inlet), Box::new(outlet))
+    }
+
+    /// Waits until everything that the engine wrote is sent (the engine has let go of its end),
+    /// and closes the connection.
+    pub(crate) async fn finish(self) {
+        // Both tasks end by themselves or are ended here; a panic in one has no more to say.
+        let _ = self.writer.await;
+        self.reader.abort();
+        let _ = self.reader.await;
+    }
+}
+
+async fn pump_in<R: AsyncRead + Unpin>(
+    mut socket: R,
+    engine: mpsc::Sender<Result<Bytes, Fatal>>,
+    traffic: Arc<Traffic>,
+    stop: Stop,
+) {
+    let (stopping, mut stopped) = mpsc::channel::<()>(1);
+    stop.on_stop(move || {
+        let _ = stopping.try_send(());
+    });
+    let mut buffer = BytesMut::with_capacity(READ);
+    loop {
+        if buffer.capacity() < READ / 2 {
+            buffer.reserve(READ);
+        }
+        let read = tokio::select! {
+            read = timeout(TICK, socket.read_buf(&mut buffer)) => read,
+            _ = stopped.recv() => return,
+            () = engine.closed() => return,
+        };
+        match read {
+            Err(_) => {
+                if traffic.limit().is_some_and(|limit| traffic.idle() >= limit) {
+                    traffic.timed_out.store(true, Ordering::Relaxed);
+                    return;
+                }
+            }
+            Ok(Ok(0)) => return,
+            Ok(Ok(read)) => {
+                traffic.read.fetch_add(read as u64, Ordering::Relaxed);
+                traffic.touch();
+                let chunk = buffer.split().freeze();
+                let sent = tokio::select! {
+                    sent = engine.send(Ok(chunk)) => sent.is_ok(),
+                    _ = stopped.recv() => false,
+                };
+                if !sent {
+                    return;
+                }
+            }
+            Ok(Err(error)) => {
+                let _ = engine.send(Err(connection_error(&error))).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn pump_out<W: AsyncWrite + Unpin>(
+    mut socket: W,
+    mut engine: mpsc::Receiver<Bytes>,
+    traffic: Arc<Traffic>,
+    bytes_per_second: u64,
+) {
+    let mut written_last = Instant::now();
+    loop {
+        let chunk = match timeout(TICK, engine.recv()).await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(_) => {
+                let due = traffic.limit().is_some_and(|limit| written_last.elapsed() >= limit / 2);
+                if !due {
+                    continue;
+                }
+                Bytes::from_static(&KEEP_ALIVE)
+            }
+        };
+        if write_paced(&mut socket, &chunk, &traffic, bytes_per_second).await.is_err() {
+            return;
+        }
+        written_last = Instant::now();
+    }
+    let _ = socket.flush().await;
+    let _ = socket.shutdown().await;
+}
+
+/// Writes a chunk, slowly enough for the limit.
+async fn write_paced<W: AsyncWrite + Unpin>(
+    socket: &mut W,
+    chunk: &[u8],
+    traffic: &Traffic,
+    bytes_per_second: u64,
+) -> std::io::Result<()> {
+    let slice = match bytes_per_second {
+        0 => chunk.len().max(1),
+        rate => usize::try_from(rate / 10).unwrap_or(usize::MAX).max(1),
+    };
+    for part in chunk.chunks(slice) {
+        let began = Instant::now();
+        socket.write_all(part).await?;
+        socket.flush().await?;
+        traffic.written.fetch_add(part.len() as u64, Ordering::Relaxed);
+        traffic.touch();
+        if bytes_per_second > 0 {
+            let share = SLICE.mul_f64(part.len() as f64 / slice as f64);
+            sleep(share.saturating_sub(began.elapsed())).await;
+        }
+    }
+    Ok(())
+}
+
+struct ChannelInlet {
+    chunks: mpsc::Receiver<Result<Bytes, Fatal>>,
+    traffic: Arc<Traffic>,
+    stop: Stop,
+}
+
+impl Inlet for ChannelInlet {
+    fn recv(&mut self) -> Result<Option<Bytes>, Fatal> {
+        match self.chunks.blocking_recv() {
+            Some(chunk) => chunk.map(Some),
+            None => match self.traffic.closed(&self.stop) {
+                Some(fatal) => Err(fatal),
+                None => Ok(None),
+            },
+        }
+    }
+}
+
+struct ChannelOutlet {
+    chunks: mpsc::Sender<Bytes>,
+    traffic: Arc<Traffic>,
+    stop: Stop,
+}
+
+impl ChannelOutlet {
+    fn closed(&self) -> Fatal {
+        self.traffic.closed(&self.stop).unwrap_or_else(|| {
+            Fatal::new(ExitCode::Stream, "the peer closed the connection while we were writing")
+        })
+    }
+}
+
+impl Outlet for ChannelOutlet {
+    fn send(&mut self, chunk: Bytes) -> Result<(), Fatal> {
+        self.chunks.blocking_send(chunk).map_err(|_| self.closed())
+    }
+
+    fn try_send(&mut self, chunk: Bytes) -> Result<Option<Bytes>, Fatal> {
+        match self.chunks.try_send(chunk) {
+            Ok(()) => Ok(None),
+            Err(mpsc::error::TrySendError::Full(chunk)) => Ok(Some(chunk)),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(self.closed()),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Runs one role of the engine over an opened connection, on threads of its own, and ends the
+//! conversation properly (§16).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bascule_engine::link::{WireReader, WireWriter};
+use bascule_engine::observe::Observer;
+use bascule_engine::outcome::{ExitCode, Fatal, Report};
+use bascule_engine::receiver::EnterThread;
+use bascule_engine::run::{Run, Side};
+use bascule_engine::stop::Stop;
+use bascule_wire::message::Message;
+use bascule_wire::{Negotiated, Options};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::pump::Pump;
+
+/// How long a failed end goes on reading so that its last texts are not lost to a reset.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// What every role needs.
+pub(crate) struct Conversation<S> {
+    pub(crate) stream: S,
+    /// What the opening read too far.
+    pub(crate) leftover: BytesMut,
+    /// Bytes that the opening read and wrote.
+    pub(crate) opening: (u64, u64),
+    pub(crate) negotiated: Negotiated,
+    pub(crate) options: Options,
+    pub(crate) side: Side,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) stop: Stop,
+    pub(crate) enter_thread: Option<EnterThread>,
+}
+
+/// What a role does: blocking work with the engine.
+pub(crate) type Work = Box<dyn FnOnce(&Arc<Run>, &mut WireReader) -> Result<(), Fatal> + Send>;
+
+impl<S: AsyncRead + AsyncWrite + Send + 'static> Conversation<S> {
+    /// Runs `work` and ends the conversation.
+    ///
+    /// # Errors
+    /// What ended the run early, on either side.
+    pub(crate) async fn run(self, work: Work) -> (Report, Result<(), Fatal>) {
+        let Self { stream, leftover, opening, negotiated, options, side, observer, stop, .. } =
+            self;
+        let run_stop = Stop::new();
+        let inner = run_stop.clone();
+        stop.on_stop(move || inner.stop());
+        let link_stop = Stop::new();
+        let inner = link_stop.clone();
+        run_stop.on_stop(move || inner.stop());
+        let (pump, inlet, outlet) =
+            Pump::start(stream, options.timeout, options.bwlimit, &link_stop);
+        pump.traffic.add(opening.0, opening.1);
+        let writer = WireWriter::new(outlet);
+        let run = Arc::new(Run::new(negotiated, options, side, observer, run_stop, writer));
+        let traffic = Arc::clone(&pump.traffic);
+        let adopt = Arc::clone(&pump.traffic);
+        run.on_io_timeout(move |seconds| adopt.adopt_timeout(seconds));
+        let mut reader = WireReader::new(inlet, leftover, Box::new(|_| Ok(())));
+        let threads_run = Arc::clone(&run);
+        let enter_thread = self.enter_thread;
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let spawned = std::thread::Builder::new().name("engine".into()).spawn(move || {
+            let entered = enter_thread.map_or(Ok(()), |enter| enter());
+            let outcome = entered
+                .map_err(|error| {
+                    Fatal::new(
+                        ExitCode::FileIo,
+                        format!("the session could not take the module's user: {error}"),
+                    )
+                })
+                .and_then(|()| work(&threads_run, &mut reader));
+            let outcome = conclude(&threads_run, &mut reader, outcome);
+            // The task that waits may have been cancelled with its connection.
+            let _ = ended.send(outcome);
+        });
+        let outcome = match spawned {
+            Ok(_) => end.await.unwrap_or_else(|_| {
+                Err(Fatal::new(ExitCode::Protocol, "the engine failed: this is a fault of Bascule"))
+            }),
+            Err(error) => {
+                Err(Fatal::new(ExitCode::Memory, format!("no thread for the engine: {error}")))
+            }
+        };
+        let mut report = run.report();
+        // The writer ends when the last handle on it goes.
+        drop(run);
+        let _ = tokio::time::timeout(LAST_WORDS, pump.finish()).await;
+        report.counters.wire_read = traffic.read();
+        report.counters.wire_written = traffic.written();
+        (report, outcome)
+    }
+}
+
+/// Ends the conversation: both ends learn the code of a failed run.
+fn conclude(
+    run: &Arc<Run>,
+    reader: &mut WireReader,
+    outcome: Result<(), Fatal>,
+) -> Result<(), Fatal> {
+    let Err(fatal) = outcome else { return Ok(()) };
+    let writer = &run.writer;
+    let error_exit = run.negotiated.version.has_error_exit();
+    if fatal.from_peer {
+        if error_exit {
+            let _ = writer.message(&Message::ErrorExit(None));
+            let _ = writer.flush();
+        }
+        return Err(fatal);
+    }
+    if run.side == Side::Server {
+        let text = Bytes::from(format!("bascule: {fatal}\n"));
+        let _ = writer.message(&Message::Error(text));
+    }
+    let tells_code = error_exit
+        && !matches!(
+            fatal.exit,
+            ExitCode::Socket | ExitCode::Stream | ExitCode::Timeout | ExitCode::Interrupted
+        );
+    if tells_code {
+        let _ = writer.message(&Message::ErrorExit(Some(fatal.exit.code().into())));
+    }
+    if writer.flush().is_err() || tells_code || fatal.exit == ExitCode::Stream {
+        // Reading on keeps a reset from destroying texts in flight, and may bring the reason.
+        let heard = Arc::clone(run);
+        reader.set_sink(Box::new(move |message| heard.common_message(message).map(drop)));
+        reader.drop_flush();
+        if let Err(reason) = reader.drain()
+            && reason.from_peer
+            && fatal.exit == ExitCode::Stream
+        {
+            return Err(reason);
+        }
+    }
+    Err(fatal)
+}
