@@ -146,8 +146,12 @@ impl Rule {
     /// The rule as text for a peer.
     ///
     /// # Errors
-    /// [`WireError::Incompatible`] when the protocol cannot express it.
+    /// [`WireError::Incompatible`] when the protocol cannot express it: before 29 anything but
+    /// plain patterns and `!`.
     pub fn to_wire(&self, version: Version) -> Result<Vec<u8>, WireError> {
+        if !version.has_iflags() {
+            return self.to_old_wire(version);
+        }
         let mut text = vec![match self.kind {
             RuleKind::Exclude => b'-',
             RuleKind::Include => b'+',
@@ -179,9 +183,41 @@ impl Rule {
         Ok(text)
     }
 
+    /// The text before protocol 29: an exclude is bare, unless its pattern looks like a rule.
+    fn to_old_wire(&self, version: Version) -> Result<Vec<u8>, WireError> {
+        if self.kind == RuleKind::Clear {
+            return Ok(b"!".to_vec());
+        }
+        let mut pattern = self.pattern.clone();
+        if self.directory_only {
+            pattern.push(b'/');
+        }
+        let include = self.kind == RuleKind::Include;
+        let is_plain = Self::plain(self.kind, &pattern) == *self;
+        if !is_plain || !(include || self.kind == RuleKind::Exclude) {
+            return Err(WireError::Incompatible(format!(
+                "protocol {version} cannot carry the filter rule for \"{}\"",
+                pattern.escape_ascii()
+            )));
+        }
+        let looks_like_a_rule =
+            pattern.starts_with(b"- ") || pattern.starts_with(b"+ ") || pattern == b"!";
+        let prefix: &[u8] = match (include, looks_like_a_rule) {
+            (true, _) => b"+ ",
+            (false, true) => b"- ",
+            (false, false) => b"",
+        };
+        Ok([prefix, &pattern].concat())
+    }
+
     /// Whether the rule concerns the sender's listing, with `--delete-excluded` or without.
     pub fn concerns_sender(&self) -> bool {
         self.sender_side || !self.receiver_side
+    }
+
+    /// Whether a side makes a difference to it.
+    fn has_side(&self) -> bool {
+        matches!(self.kind, RuleKind::Exclude | RuleKind::Include)
     }
 
     /// Whether the rule concerns the receiver's deletions. With `--delete-excluded` a rule does so
@@ -254,6 +290,11 @@ pub fn encode_filter_list(
         if !concerns {
             continue;
         }
+        let mut rule = rule.clone();
+        // With --delete-excluded a rule that names no side is the sender's alone, and says so.
+        let names_no_side = !rule.sender_side && !rule.receiver_side;
+        rule.sender_side |=
+            names_no_side && options.delete_excluded && version.has_iflags() && rule.has_side();
         let text = rule.to_wire(version)?;
         let length = i32::try_from(text.len())
             .map_err(|_| WireError::malformed("filter rule", "it is too long"))?;
@@ -307,6 +348,7 @@ impl Decode for FilterListDecoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn wire(text: &str) -> String {
         let rule = Rule::parse(text.as_bytes()).expect("a rule");
@@ -352,6 +394,124 @@ mod tests {
             .expect("expressible");
         let read = crate::decode::testing::decode_both_ways(FilterListDecoder::new, &out);
         assert_eq!(read, vec![rules]);
+    }
+
+    fn sent(rules: &[&str], direction: Direction, options: &Options, number: u8) -> Vec<String> {
+        let rules: Vec<Rule> =
+            rules.iter().map(|text| Rule::parse(text.as_bytes()).expect("a rule")).collect();
+        let version = Version::new(number).expect("known");
+        let mut out = BytesMut::new();
+        encode_filter_list(&rules, direction, options, version, &mut out).expect("expressible");
+        let mut texts = Vec::new();
+        let mut cursor = crate::decode::Cursor::new(&out);
+        while let Ok(length @ 1..) = cursor.int() {
+            let text = cursor.take(usize::try_from(length).expect("short")).expect("complete");
+            texts.push(String::from_utf8_lossy(text).into_owned());
+        }
+        assert_eq!(cursor.remaining(), 0);
+        texts
+    }
+
+    #[test]
+    fn lists_match_the_recordings_of_3_5_0() {
+        let rules = ["- *.sh", "+ keep", "P extra.txt", ": .rsync-filter"];
+        let options = Options { delete_excluded: false, ..Options::default() };
+        assert_eq!(
+            sent(&rules, Direction::Pull, &options, 32),
+            ["- *.sh", "+ keep", ": .rsync-filter"]
+        );
+        assert_eq!(
+            sent(&rules, Direction::Push, &options, 32),
+            ["- *.sh", "+ keep", "-r extra.txt", ": .rsync-filter"]
+        );
+        assert_eq!(sent(&["- *.sh", "- odd"], Direction::Pull, &options, 28), ["*.sh", "odd"]);
+        let options = Options { delete_excluded: true, ..Options::default() };
+        assert_eq!(sent(&["- *.sh"], Direction::Pull, &options, 32), ["-s *.sh"]);
+        assert!(sent(&["- *.sh"], Direction::Push, &options, 32).is_empty());
+    }
+
+    #[test]
+    fn before_29_only_plain_patterns_can_be_said() -> Result<(), WireError> {
+        let old = Version::new(28)?;
+        let wire = |text: &str| Rule::parse(text.as_bytes())?.to_wire(old);
+        assert_eq!(wire("- a/")?, b"a/");
+        assert_eq!(wire("- - a")?, b"- - a");
+        assert_eq!(wire("+ a")?, b"+ a");
+        assert_eq!(wire("- !")?, b"- !");
+        assert_eq!(wire("!")?, b"!");
+        for text in ["P a", "-! a", "-/ a", ": a"] {
+            assert!(wire(text).is_err(), "{text}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_push_sends_a_list_only_when_the_receiver_wants_it() -> Result<(), WireError> {
+        let (old, new) = (Version::new(28)?, Version::NEWEST);
+        let none = Options::default();
+        let pruning = Options { prune_empty_dirs: true, ..Options::default() };
+        let deleting = Options { delete: Some(Default::default()), ..Options::default() };
+        let excluded = Options { delete_excluded: true, ..deleting.clone() };
+        assert!(sends_filter_list(&none, Direction::Pull, new));
+        assert!(!sends_filter_list(&none, Direction::Push, new));
+        for options in [&pruning, &deleting, &excluded] {
+            assert!(sends_filter_list(options, Direction::Push, new));
+        }
+        assert!(!sends_filter_list(&excluded, Direction::Push, old));
+        Ok(())
+    }
+
+    #[test]
+    fn lengths_out_of_bounds_are_refused() {
+        for bytes in [&b"\xff\xff\xff\xff"[..], b"\x01\x20\0\0", b"\x01\0\0\0x"] {
+            let mut buf = BytesMut::from(bytes);
+            assert!(FilterListDecoder::new().decode(&mut buf).is_err(), "{bytes:?}");
+        }
+    }
+
+    fn any_rule() -> impl Strategy<Value = Rule> {
+        let kind = prop_oneof![
+            Just(RuleKind::Exclude),
+            Just(RuleKind::Include),
+            Just(RuleKind::DirMerge),
+        ];
+        (kind, "[a-z*/!_ -]{1,20}", any::<[bool; 9]>(), any::<Option<bool>>()).prop_map(
+            |(kind, pattern, flags, lines_are)| {
+                let mut flags = flags.into_iter();
+                let mut next = || flags.next().unwrap_or_default();
+                let mut rule = Rule::plain(kind, pattern.as_bytes());
+                rule.absolute = next();
+                rule.sender_side = next();
+                rule.receiver_side = next();
+                rule.perishable = next();
+                rule.cvs = next();
+                if kind == RuleKind::DirMerge {
+                    rule.pattern = pattern.into_bytes();
+                    rule.directory_only = false;
+                    rule.no_inherit = next();
+                    rule.word_split = next();
+                    rule.exclude_self = next();
+                    rule.lines_are = lines_are;
+                } else {
+                    rule.negate = next();
+                }
+                rule
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn every_rule_survives(rule in any_rule()) {
+            let text = rule.to_wire(Version::NEWEST).expect("expressible");
+            prop_assert_eq!(Rule::parse(&text), Ok(rule));
+        }
+
+        #[test]
+        fn arbitrary_texts_never_panic(text: Vec<u8>, list: Vec<u8>) {
+            drop(Rule::parse(&text));
+            drop(crate::decode::testing::decode_in_steps(&mut FilterListDecoder::new(), &list, 3));
+        }
     }
 
     #[test]

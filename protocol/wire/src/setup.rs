@@ -40,6 +40,24 @@ impl CompatFlags {
     pub fn has(self, flag: u32) -> bool {
         self.0 & flag == flag
     }
+
+    /// Checks, on the client, that the server turned on only what was announced to it.
+    ///
+    /// # Errors
+    /// [`WireError::Misbehaved`] otherwise.
+    pub fn check_answer(self, announced: Capabilities) -> Result<(), WireError> {
+        for (letter, flag, name) in [
+            (Capabilities::INC_RECURSE, Self::INC_RECURSE, "incremental recursion"),
+            (Capabilities::VARINT_FLIST_FLAGS, Self::VARINT_FLIST_FLAGS, "varint file flags"),
+        ] {
+            if self.has(flag) && !announced.has(letter) {
+                return Err(WireError::misbehaved(format!(
+                    "the server turned on {name}, which this end did not offer"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What both ends agreed on before the transfer: made once, then shared by reference.
@@ -145,42 +163,54 @@ pub struct Answer {
     compressions: Option<String>,
 }
 
-/// The first of `preferred` that `list` names.
-fn pick<T: Copy>(
+/// The first of our `preferred` names that the peer's `list` has. Names are compared by their
+/// meaning: `xxhash` and `xxh64` are the same.
+fn pick<T: Copy + PartialEq>(
     preferred: &[T],
-    name: impl Fn(T) -> &'static str,
-    list: &str,
-    what: &str,
-) -> Result<T, WireError> {
-    preferred
-        .iter()
-        .copied()
-        .find(|candidate| list.split(' ').any(|listed| listed == name(*candidate)))
-        .ok_or_else(|| {
-            WireError::Incompatible(format!("no {what} in common: the peer offers {list:?}"))
-        })
-}
-
-/// The first name of the peer's `list` that is among `known`.
-fn pick_theirs<T: Copy>(
-    known: &[T],
     parse: impl Fn(&str) -> Option<T>,
-    name: impl Fn(T) -> &'static str,
     list: &str,
     what: &str,
 ) -> Result<T, WireError> {
-    list.split(' ')
-        .filter_map(parse)
-        .find(|candidate| known.iter().any(|known| name(*known) == name(*candidate)))
-        .ok_or_else(|| {
-            WireError::Incompatible(format!("no {what} in common: the peer offers {list:?}"))
-        })
+    let listed: Vec<T> = list.split_ascii_whitespace().filter_map(parse).collect();
+    let chosen = preferred.iter().copied().find(|candidate| listed.contains(candidate));
+    chosen.ok_or_else(|| no_common(list, what))
 }
 
-fn fixed_checksums(options: &Options) -> (ChecksumName, ChecksumName) {
+/// The first name of the peer's `list` that we offer as a server: one of `known`, or `none`.
+fn pick_theirs<T: Copy + PartialEq>(
+    known: &[T],
+    none: T,
+    parse: impl Fn(&str) -> Option<T>,
+    list: &str,
+    what: &str,
+) -> Result<T, WireError> {
+    list.split_ascii_whitespace()
+        .filter_map(parse)
+        .find(|candidate| *candidate == none || known.contains(candidate))
+        .ok_or_else(|| no_common(list, what))
+}
+
+fn no_common(list: &str, what: &str) -> WireError {
+    let shown: String = list.escape_default().take(200).collect();
+    WireError::Incompatible(format!("no {what} in common: the peer offers \"{shown}\""))
+}
+
+/// Refuses a choice that leaves `--checksum` without a sum in the list.
+fn check_list_checksum(options: &Options, negotiated: Negotiated) -> Result<Negotiated, WireError> {
+    if options.checksum && negotiated.list_checksum == ChecksumName::None {
+        return Err(WireError::Incompatible(
+            "--checksum needs a checksum in the list, but the choice is \"none\"".into(),
+        ));
+    }
+    Ok(negotiated)
+}
+
+/// The checksums of the transfer and of the list, without lists of names.
+fn fixed_checksums(options: &Options, version: Version) -> (ChecksumName, ChecksumName) {
     match options.checksum_choice {
         Some(choice) => (choice.transfer, choice.list),
-        None => (ChecksumName::Md5, ChecksumName::Md5),
+        None if version.has_varints() => (ChecksumName::Md5, ChecksumName::Md5),
+        None => (ChecksumName::Md4, ChecksumName::Md4),
     }
 }
 
@@ -223,7 +253,8 @@ impl ClientOffer {
     /// Chooses: our own most-preferred name that the server listed.
     ///
     /// # Errors
-    /// [`WireError::Incompatible`] without a common name.
+    /// [`WireError::Incompatible`] without a common name, and for `--checksum` with a list sum of
+    /// `none`.
     pub fn conclude(
         &self,
         options: &Options,
@@ -233,16 +264,18 @@ impl ClientOffer {
     ) -> Result<Negotiated, WireError> {
         let (checksum, list_checksum) = match &answer.checksums {
             Some(list) => {
-                let name = pick(&CHECKSUMS, ChecksumName::as_str, list, "checksum")?;
+                let name = pick(&CHECKSUMS, ChecksumName::parse, list, "checksum")?;
                 (name, name)
             }
-            None => fixed_checksums(options),
+            None => fixed_checksums(options, version),
         };
         let compress = match &answer.compressions {
-            Some(list) => pick(&COMPRESSIONS, CompressName::as_str, list, "compression")?,
+            Some(list) => pick(&COMPRESSIONS, CompressName::parse, list, "compression")?,
             None => fixed_compression(options),
         };
-        Ok(Negotiated { version, compat, checksum, list_checksum, compress, seed: *seed })
+        let negotiated =
+            Negotiated { version, compat, checksum, list_checksum, compress, seed: *seed };
+        check_list_checksum(options, negotiated)
     }
 }
 
@@ -291,24 +324,25 @@ impl ServerOffer {
     /// Chooses: the first name of the client's list that we know.
     ///
     /// # Errors
-    /// [`WireError::Incompatible`] without a common name.
+    /// [`WireError::Incompatible`] without a common name, and for `--checksum` with a list sum of
+    /// `none`.
     pub fn conclude(&self, answer: &Answer) -> Result<Negotiated, WireError> {
         let mut negotiated = self.plain();
         if let Some(list) = &answer.checksums {
-            let (parse, name) = (ChecksumName::parse, ChecksumName::as_str);
-            negotiated.checksum = pick_theirs(&CHECKSUMS, parse, name, list, "checksum")?;
+            let (none, parse) = (ChecksumName::None, ChecksumName::parse);
+            negotiated.checksum = pick_theirs(&CHECKSUMS, none, parse, list, "checksum")?;
             negotiated.list_checksum = negotiated.checksum;
         }
         if let Some(list) = &answer.compressions {
-            let (parse, name) = (CompressName::parse, CompressName::as_str);
-            negotiated.compress = pick_theirs(&COMPRESSIONS, parse, name, list, "compression")?;
+            let (none, parse) = (CompressName::None, CompressName::parse);
+            negotiated.compress = pick_theirs(&COMPRESSIONS, none, parse, list, "compression")?;
         }
-        Ok(negotiated)
+        check_list_checksum(&self.options, negotiated)
     }
 
     /// What holds without any list.
     pub fn plain(&self) -> Negotiated {
-        let (checksum, list_checksum) = fixed_checksums(&self.options);
+        let (checksum, list_checksum) = fixed_checksums(&self.options, self.version);
         Negotiated {
             version: self.version,
             compat: self.compat,
@@ -343,4 +377,156 @@ fn compat_for(command: &ServerCommand) -> CompatFlags {
         flags |= CompatFlags::INC_RECURSE;
     }
     CompatFlags(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::decode_with;
+    use crate::options::{ChecksumChoice, DeleteTiming};
+    use proptest::prelude::*;
+
+    fn command(letters: &[u8], options: &Options, direction: Direction) -> ServerCommand {
+        let mut command = ServerCommand::unusable(&[]);
+        command.capabilities = Capabilities::parse(letters);
+        command.options = options.clone();
+        command.direction = direction;
+        command
+    }
+
+    /// Settles a run between two ends of this build.
+    fn between_ours(options: &Options, letters: &[u8]) -> Result<Negotiated, WireError> {
+        let version = Version::NEWEST;
+        let server = ServerOffer::new(&command(letters, options, Direction::Push), version, 77);
+        let mut to_client = BytesMut::new();
+        server.encode(&mut to_client)?;
+        server.encode_seed(&mut to_client);
+        let flags = decode_with(&mut to_client, |cursor| cursor.varint())?.expect("flags");
+        let compat = CompatFlags(flags.cast_unsigned());
+        let client = ClientOffer::new(options, compat);
+        let mut to_server = BytesMut::new();
+        client.encode(&mut to_server)?;
+        let from_server = decode_with(&mut to_client, |cursor| client.read_answer(cursor))?;
+        let from_client = decode_with(&mut to_server, |cursor| server.read_answer(cursor))?;
+        assert!(to_client.is_empty() && to_server.is_empty());
+        let on_client =
+            client.conclude(options, version, compat, &from_server.expect("complete"))?;
+        assert_eq!(server.conclude(&from_client.expect("complete")), Ok(on_client.clone()));
+        Ok(on_client)
+    }
+
+    fn choice(transfer: ChecksumName) -> Option<ChecksumChoice> {
+        Some(ChecksumChoice { transfer, list: transfer })
+    }
+
+    #[test]
+    fn two_of_our_ends_agree() -> Result<(), WireError> {
+        let mut options = Options::archive();
+        let agreed = between_ours(&options, b".LsfxCIvu")?;
+        assert_eq!(agreed.checksum, ChecksumName::Xxh128);
+        assert_eq!((agreed.compress, agreed.seed), (CompressName::None, 77));
+        options.compress = true;
+        options.checksum_choice = choice(ChecksumName::Blake3);
+        let agreed = between_ours(&options, b".LsfxCIvu")?;
+        assert_eq!(agreed.list_checksum, ChecksumName::Blake3);
+        assert_eq!(agreed.compress, CompressName::Zstd);
+        options.compress_choice = Some(CompressName::Lz4);
+        assert_eq!(between_ours(&options, b".v")?.compress, CompressName::Lz4);
+        Ok(())
+    }
+
+    #[test]
+    fn without_negotiation_the_protocol_decides() -> Result<(), WireError> {
+        let mut options = Options::archive();
+        options.compress = true;
+        let agreed = between_ours(&options, b".LsfxC")?;
+        assert_eq!((agreed.checksum, agreed.compress), (ChecksumName::Md5, CompressName::Zlib));
+        let old = command(b"", &options, Direction::Push);
+        let plain = ServerOffer::new(&old, Version::new(29)?, 1).plain();
+        assert_eq!((plain.checksum, plain.compat), (ChecksumName::Md4, CompatFlags(0)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_list_sum_of_none_is_refused() {
+        let mut options = Options::archive();
+        options.checksum_choice = choice(ChecksumName::None);
+        assert!(between_ours(&options, b".v").is_ok());
+        options.checksum = true;
+        assert!(between_ours(&options, b".v").is_err());
+    }
+
+    #[test]
+    fn each_side_picks_as_the_reference_says() -> Result<(), WireError> {
+        let theirs = |list| {
+            pick_theirs(&CHECKSUMS, ChecksumName::None, ChecksumName::parse, list, "checksum")
+        };
+        let ours = |list| pick(&CHECKSUMS, ChecksumName::parse, list, "checksum");
+        assert_eq!(theirs("sha512 md5 xxh3")?, ChecksumName::Md5);
+        assert_eq!(theirs("none md5")?, ChecksumName::None);
+        assert_eq!(ours("md5 xxh3 none")?, ChecksumName::Xxh3);
+        assert_eq!(ours("none md4 xxhash")?, ChecksumName::Xxh64);
+        assert!(ours("none").is_err() && theirs("sha512").is_err() && theirs("").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn flags_follow_the_letters_and_the_run() {
+        let flags = |letters: &[u8], options: &Options, direction| {
+            compat_for(&command(letters, options, direction)).0 & !CompatFlags::SYMLINK_TIMES
+        };
+        let archive = Options::archive();
+        let after = Options { delete: Some(DeleteTiming::After), ..Options::archive() };
+        // Without symlink conversion, otherwise the 511 of two stock ends.
+        assert_eq!(flags(b".iLsfxCIvu", &archive, Direction::Push), 511 & !0x006);
+        assert_eq!(flags(b".iL", &archive, Direction::Push), 1);
+        assert_eq!(flags(b".LsfxC", &archive, Direction::Push), 0x038);
+        assert_eq!(flags(b".i", &after, Direction::Push), 0);
+        assert_eq!(flags(b".i", &after, Direction::Pull), 1);
+        assert_eq!(flags(b".i", &Options::default(), Direction::Pull), 0);
+    }
+
+    #[test]
+    fn an_answer_beyond_the_offer_is_refused() {
+        let offered = Capabilities::parse(b".LsfxCI");
+        assert!(CompatFlags(0x17e & !0x080).check_answer(offered).is_ok());
+        assert!(CompatFlags(0x001).check_answer(offered).is_err());
+        assert!(CompatFlags(0x080).check_answer(offered).is_err());
+    }
+
+    #[test]
+    fn the_recorded_setup_is_read() {
+        // What a 3.5.0 server sent for a push, up to the first frame.
+        let sent = b"\x81\xff\x23xxh128 xxh3 xxh64 md5 md4 sha1 none\x61\xbb\x05\x6b\x16\0\0\x07";
+        let options = Options::archive();
+        let offer = ClientOffer::new(&options, CompatFlags(511));
+        for cut in 2..sent.len() {
+            let mut cursor = Cursor::new(sent.get(..cut).unwrap_or_default());
+            assert_eq!(cursor.varint(), Ok(511));
+            let read = offer.read_answer(&mut cursor);
+            if cut < sent.len() - 4 {
+                assert_eq!(read, Err(Stop::More), "{cut}");
+            } else {
+                let agreed = read
+                    .map(|read| offer.conclude(&options, Version::NEWEST, CompatFlags(511), &read));
+                let agreed = agreed.expect("complete").expect("a common name");
+                assert_eq!(agreed.checksum, ChecksumName::Xxh128);
+                assert_eq!(agreed.seed, 0x6b05_bb61);
+                assert_eq!(cursor.position(), sent.len() - 4);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_answers_never_panic(bytes: Vec<u8>, list: String) {
+            let options = Options { compress: true, ..Options::archive() };
+            let offer = ClientOffer::new(&options, CompatFlags(511));
+            if let Ok(answer) = offer.read_answer(&mut Cursor::new(&bytes)) {
+                drop(offer.conclude(&options, Version::NEWEST, CompatFlags(511), &answer));
+            }
+            let server = ServerOffer::new(&command(b".v", &options, Direction::Pull), Version::NEWEST, 0);
+            drop(server.conclude(&Answer { checksums: Some(list.clone()), compressions: Some(list) }));
+        }
+    }
 }

@@ -1,8 +1,8 @@
-//! Reads the argument list of a client.
+//! Reads the argument list of a client (§2.2), in any order and in both forms of a value.
 
+use super::table::{self, Action, OptionRow};
 use super::{Capabilities, Direction};
-use crate::names::{ChecksumName, CompressName};
-use crate::options::{ChecksumChoice, DeleteTiming, Options};
+use crate::options::{DeleteTiming, Options};
 
 /// What a client asks a server for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,480 +11,531 @@ pub struct ServerCommand {
     pub direction: Direction,
     /// The options.
     pub options: Options,
-    /// What the client can do.
+    /// What the client can do; empty before protocol 30.
     pub capabilities: Capabilities,
-    /// The paths behind the `.`.
+    /// The arguments after `.`, as sent: with the module's name and the user's wildcards.
     pub paths: Vec<Vec<u8>>,
-    /// The long names of all options used, for `refuse options`.
+    /// Whether a delete option named its time. Otherwise deletion is during the transfer since
+    /// protocol 30 and before it with older clients (§15.1).
+    pub delete_timing_explicit: bool,
+    /// How much the client wants itemized: 1 for `--log-format=%i`, 2 for `%i%I`, else 0.
+    pub log_format_itemize: u8,
+    /// The value of `--log-format`.
+    pub log_format: Option<Vec<u8>>,
+    /// The options used or implied, by rsync's long names, for `refuse options`.
     pub used: Vec<&'static str>,
 }
 
 impl ServerCommand {
-    /// What can be said of a list that is not understood: enough to answer it in-band.
-    pub fn unusable(args: &[Vec<u8>]) -> Self {
-        let mut command = Self::empty();
-        for arg in args {
-            if arg == b"--sender" {
-                command.direction = Direction::Pull;
-            }
-            if let Some(letters) = arg.strip_prefix(b"-").filter(|rest| !rest.starts_with(b"-"))
-                && let Some(at) = letters.iter().position(|letter| *letter == b'e')
-            {
-                command.capabilities = Capabilities::parse(&letters[at + 1..]);
-            }
-        }
-        command
-    }
-
-    fn empty() -> Self {
+    fn new() -> Self {
         Self {
             direction: Direction::Push,
             options: Options::default(),
             capabilities: Capabilities::default(),
             paths: Vec::new(),
+            delete_timing_explicit: false,
+            log_format_itemize: 0,
+            log_format: None,
             used: Vec::new(),
         }
     }
-}
 
-/// Why an argument list cannot be carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ArgError {
-    /// No rsync knows the option.
-    #[error("{0}: unknown option")]
-    Unknown(String),
-    /// Rsync knows the option; this build does not carry it out.
-    #[error("{0}: this server does not support the option")]
-    Unsupported(String),
-    /// The option's value makes no sense.
-    #[error("{0}: invalid value")]
-    Invalid(String),
-}
+    /// What can be said of a list that is refused: everything in it that is understood. The rest
+    /// of the setup depends on it, and the refusal travels in-band after that.
+    pub fn unusable(arguments: &[Vec<u8>]) -> Self {
+        let mut parser = Parser::new();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            // What is wrong has been said already; the rest still counts.
+            drop(parser.argument(argument, &mut || arguments.next()));
+        }
+        parser.command
+    }
 
-impl ArgError {
-    /// Rsync's exit code for it.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Unsupported(_) => 4,
-            Self::Unknown(_) | Self::Invalid(_) => 1,
+    /// Turns deletion on at a time that the client named.
+    pub(super) fn delete_at(&mut self, timing: DeleteTiming) {
+        self.options.delete = Some(timing);
+        self.delete_timing_explicit = true;
+    }
+
+    /// Turns deletion on; a time already named stays.
+    pub(super) fn delete(&mut self) {
+        self.options.delete.get_or_insert_default();
+    }
+
+    pub(super) fn set_capabilities(&mut self, value: &[u8]) -> Result<(), &'static str> {
+        self.capabilities = Capabilities::parse(value);
+        Ok(())
+    }
+
+    pub(super) fn set_log_format(&mut self, value: &[u8]) -> Result<(), &'static str> {
+        let has = |code: &[u8]| value.windows(2).any(|window| window == code);
+        self.log_format_itemize = match (has(b"%i"), has(b"%I")) {
+            (true, true) => 2,
+            (true, false) => 1,
+            (false, _) => 0,
+        };
+        self.options.itemize = self.log_format_itemize;
+        self.log_format = Some(value.to_vec());
+        Ok(())
+    }
+
+    fn note(&mut self, row: &'static OptionRow) {
+        for name in std::iter::once(&row.long).chain(row.implies) {
+            if !name.is_empty() && !self.used.contains(name) {
+                self.used.push(name);
+            }
         }
     }
 }
 
-/// Whether the list is only the first of two (`-s`).
-pub fn is_secluded(args: &[Vec<u8>]) -> bool {
-    args.iter().any(|arg| {
-        arg.strip_prefix(b"-").filter(|rest| !rest.starts_with(b"-")).is_some_and(|letters| {
-            letters.split(|letter| *letter == b'e').next().is_some_and(|own| own.contains(&b's'))
-        })
+/// Why an argument list is refused. The text goes to the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArgError {
+    /// No version of rsync has this option, as far as this build knows.
+    #[error("unknown option {0}")]
+    Unknown(String),
+    /// An option of rsync's that this build does not carry out.
+    #[error("this server does not support {0}")]
+    Unsupported(String),
+    /// An option with a wrong value, or a list of the wrong shape.
+    #[error("wrong argument {argument}: {detail}")]
+    Invalid {
+        /// The argument, printable.
+        argument: String,
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+}
+
+impl ArgError {
+    /// The exit code of a run that is refused for it (§16).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unsupported(_) => 4,
+            Self::Unknown(_) | Self::Invalid { .. } => 1,
+        }
+    }
+}
+
+/// Whether this first list announces secluded arguments: a second list follows (§2.7).
+pub fn is_secluded(arguments: &[Vec<u8>]) -> bool {
+    let options = arguments.iter().take_while(|argument| argument != &b".");
+    options.into_iter().any(|argument| match argument.as_slice() {
+        [b'-', b'-', name @ ..] => std::str::from_utf8(name)
+            .ok()
+            .and_then(table::by_long)
+            .is_some_and(|row| row.short == Some(b's')),
+        [b'-', letters @ ..] => {
+            letters.iter().take_while(|&&letter| letter != b'e').any(|&letter| letter == b's')
+        }
+        _ => false,
     })
 }
 
-/// Puts the two lists of secluded args together.
+/// Puts the two lists of secluded arguments together; the second begins with a program's name.
 pub fn join_secluded(mut first: Vec<Vec<u8>>, second: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     first.extend(second.into_iter().skip(1));
     first
 }
 
-/// Takes one level of backslashes off the arguments before the `.` (§2.7).
-pub fn unescape_options(args: &mut [Vec<u8>]) {
-    for arg in args.iter_mut().take_while(|arg| **arg != b".") {
-        let mut plain = Vec::with_capacity(arg.len());
-        let mut bytes = arg.iter();
-        while let Some(byte) = bytes.next() {
-            plain.push(if *byte == b'\\' { *bytes.next().unwrap_or(byte) } else { *byte });
-        }
-        *arg = plain;
-    }
-}
-
-/// Takes the module's name off the paths.
-pub fn strip_module(paths: &mut [Vec<u8>], module: &[u8]) {
-    for path in paths {
-        if let Some(rest) = path.strip_prefix(module)
-            && matches!(rest.first(), None | Some(b'/'))
-        {
-            *path = rest.strip_prefix(b"/").unwrap_or(rest).to_vec();
-        }
-    }
-}
-
-/// Parses an argument list.
+/// Reads a list whose backslashes are already removed (`unescape_options`).
 ///
 /// # Errors
-/// [`ArgError`] for the first option that cannot be carried out.
-pub fn parse_server_args(args: &[Vec<u8>]) -> Result<ServerCommand, ArgError> {
-    let mut command = ServerCommand::empty();
-    let mut rest = args.iter();
-    let mut after_dot = false;
-    while let Some(arg) = rest.next() {
-        if after_dot {
-            command.paths.push(arg.clone());
-        } else if arg == b"." {
-            after_dot = true;
-        } else if let Some(long) = arg.strip_prefix(b"--") {
-            long_option(&mut command, long, &mut rest)?;
-        } else if let Some(letters) = arg.strip_prefix(b"-") {
-            short_options(&mut command, letters)?;
-        } else {
-            return Err(ArgError::Unknown(text(arg)));
-        }
+/// [`ArgError`]; the first argument that is wrong decides.
+pub fn parse_server_args(arguments: &[Vec<u8>]) -> Result<ServerCommand, ArgError> {
+    let mut parser = Parser::new();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        parser.argument(argument, &mut || arguments.next())?;
     }
-    let options = &mut command.options;
-    options.partial |= options.partial_dir.is_some() || options.delay_updates;
-    Ok(command)
+    parser.finish()
 }
 
-fn short_options(command: &mut ServerCommand, letters: &[u8]) -> Result<(), ArgError> {
-    let options = &mut command.options;
-    for (at, letter) in letters.iter().enumerate() {
-        let used = match letter {
-            b'e' => {
-                command.capabilities = Capabilities::parse(&letters[at + 1..]);
-                return Ok(());
-            }
-            b'B' | b'@' => {
-                let invalid = || ArgError::Invalid(format!("-{}", text(letters)));
-                let value = std::str::from_utf8(&letters[at + 1..]).map_err(|_| invalid())?;
-                if *letter == b'B' {
-                    options.block_size = Some(value.parse().map_err(|_| invalid())?);
-                    command.used.push("block-size");
-                } else {
-                    options.modify_window = value.parse().map_err(|_| invalid())?;
-                    command.used.push("modify-window");
-                }
-                return Ok(());
-            }
-            b's' => {
-                options.secluded_args = true;
-                "secluded-args"
-            }
-            b'v' => {
-                options.verbose = options.verbose.saturating_add(1);
-                "verbose"
-            }
-            b'q' => {
-                options.quiet = true;
-                "quiet"
-            }
-            b'u' => {
-                options.update = true;
-                "update"
-            }
-            b'n' => {
-                options.dry_run = true;
-                "dry-run"
-            }
-            b'l' => {
-                options.links = true;
-                "links"
-            }
-            b'd' => {
-                options.dirs = true;
-                "dirs"
-            }
-            b'm' => {
-                options.prune_empty_dirs = true;
-                "prune-empty-dirs"
-            }
-            b'O' => {
-                options.omit_dir_times = true;
-                "omit-dir-times"
-            }
-            b'J' => {
-                options.omit_link_times = true;
-                "omit-link-times"
-            }
-            b'L' => {
-                options.copy_links = true;
-                "copy-links"
-            }
-            b'W' => {
-                options.whole_file = Some(true);
-                "whole-file"
-            }
-            b'H' => {
-                options.hard_links = options.hard_links.saturating_add(1);
-                "hard-links"
-            }
-            b'o' => {
-                options.owner = true;
-                "owner"
-            }
-            b'g' => {
-                options.group = true;
-                "group"
-            }
-            b'D' => {
-                options.devices = true;
-                options.specials = true;
-                "devices"
-            }
-            b't' => {
-                options.times = true;
-                "times"
-            }
-            b'p' => {
-                options.perms = true;
-                "perms"
-            }
-            b'E' => {
-                options.executability = true;
-                "executability"
-            }
-            b'r' => {
-                options.recurse = true;
-                "recursive"
-            }
-            b'c' => {
-                options.checksum = true;
-                "checksum"
-            }
-            b'I' => {
-                options.ignore_times = true;
-                "ignore-times"
-            }
-            b'x' => {
-                options.one_file_system = options.one_file_system.saturating_add(1);
-                "one-file-system"
-            }
-            b'S' => {
-                options.sparse = true;
-                "sparse"
-            }
-            b'z' => {
-                options.compress = true;
-                "compress"
-            }
-            b'b' | b'K' | b'k' | b'y' | b'U' | b'N' | b'A' | b'X' | b'C' | b'R' => {
-                return Err(ArgError::Unsupported(format!("-{}", char::from(*letter))));
-            }
-            other => {
-                return Err(ArgError::Unknown(format!("-{}", char::from(*other).escape_default())));
-            }
+/// Takes the argument after the current one.
+type Next<'f, 'a> = dyn FnMut() -> Option<&'a Vec<u8>> + 'f;
+
+struct Parser {
+    command: ServerCommand,
+    is_server: bool,
+    seen_dot: bool,
+}
+
+impl Parser {
+    fn new() -> Self {
+        Self { command: ServerCommand::new(), is_server: false, seen_dot: false }
+    }
+
+    fn argument(&mut self, argument: &[u8], next: &mut Next<'_, '_>) -> Result<(), ArgError> {
+        match argument {
+            path if self.seen_dot => self.command.paths.push(path.to_vec()),
+            b"." => self.seen_dot = true,
+            [b'-', b'-', long @ ..] => self.long(long, next)?,
+            [b'-', letters @ ..] if !letters.is_empty() => self.letters(letters, next)?,
+            _ => return Err(invalid(argument, "an option or \".\" belongs here")),
+        }
+        Ok(())
+    }
+
+    fn long(&mut self, argument: &[u8], next: &mut Next<'_, '_>) -> Result<(), ArgError> {
+        let border = argument.iter().position(|&byte| byte == b'=');
+        let (name, value) = match border.and_then(|at| argument.split_at_checked(at)) {
+            Some((name, value)) => (name, value.get(1..)),
+            None => (argument, None),
         };
-        command.used.push(used);
+        let row = std::str::from_utf8(name)
+            .ok()
+            .and_then(table::by_long)
+            .ok_or_else(|| ArgError::Unknown(format!("--{}", name.escape_ascii())))?;
+        self.apply(row, value.map(<[u8]>::to_vec), next)
     }
-    Ok(())
+
+    fn letters(&mut self, letters: &[u8], next: &mut Next<'_, '_>) -> Result<(), ArgError> {
+        let mut rest = letters;
+        // The letters after a wrong one still count for `ServerCommand::unusable`.
+        let mut result = Ok(());
+        while let Some((&letter, after)) = rest.split_first() {
+            rest = after;
+            let Some(row) = table::by_short(letter) else {
+                let name = format!("-{}", letter.escape_ascii());
+                result = result.and(Err(ArgError::Unknown(name)));
+                continue;
+            };
+            let mut value = None;
+            if matches!(row.action, Action::Value(_)) && !after.is_empty() {
+                // The rest of the string is the value.
+                value = Some(std::mem::take(&mut rest).to_vec());
+            }
+            result = result.and(self.apply(row, value, next));
+        }
+        result
+    }
+
+    fn apply(
+        &mut self,
+        row: &'static OptionRow,
+        value: Option<Vec<u8>>,
+        next: &mut Next<'_, '_>,
+    ) -> Result<(), ArgError> {
+        if !row.supported {
+            if let (Action::Value(_), None) = (row.action, &value) {
+                next();
+            }
+            return Err(ArgError::Unsupported(row.display()));
+        }
+        match row.long {
+            "server" => self.is_server = true,
+            "sender" => self.command.direction = Direction::Pull,
+            _ => {}
+        }
+        self.command.note(row);
+        match (row.action, value) {
+            (Action::Flag(set), None) => set(&mut self.command),
+            (Action::Flag(_), Some(_)) => {
+                return Err(invalid(row.display().as_bytes(), "it takes no value"));
+            }
+            (Action::Value(set), value) => {
+                let missing = || invalid(row.display().as_bytes(), "its value is missing");
+                let value = value.or_else(|| next().cloned()).ok_or_else(missing)?;
+                set(&mut self.command, &value).map_err(|detail| {
+                    let text = [row.display().as_bytes(), b" ", &value].concat();
+                    invalid(&text, detail)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<ServerCommand, ArgError> {
+        if !self.is_server {
+            return Err(invalid(b"list", "--server is missing"));
+        }
+        if self.command.paths.is_empty() {
+            return Err(invalid(b"list", "\".\" and a path are missing"));
+        }
+        Ok(self.command)
+    }
 }
 
-fn long_option<'a>(
-    command: &mut ServerCommand,
-    long: &[u8],
-    rest: &mut impl Iterator<Item = &'a Vec<u8>>,
-) -> Result<(), ArgError> {
-    let (name, given) = match long.iter().position(|byte| *byte == b'=') {
-        Some(at) => (&long[..at], Some(long[at + 1..].to_vec())),
-        None => (long, None),
-    };
-    let shown = format!("--{}", text(name));
-    let invalid = || ArgError::Invalid(shown.clone());
-    let mut bytes = || given.clone().or_else(|| rest.next().cloned()).ok_or_else(invalid);
-    let mut word = || String::from_utf8(bytes()?).map_err(|_| invalid());
-    let options = &mut command.options;
-    let used = match name {
-        b"server" => return Ok(()),
-        b"sender" => {
-            command.direction = Direction::Pull;
-            return Ok(());
-        }
-        b"list-only" => {
-            options.list_only = true;
-            "list-only"
-        }
-        b"log-format" => {
-            let format = word()?;
-            options.itemize = match (format.contains("%i"), format.contains("%I")) {
-                (_, true) => 2,
-                (true, _) => 1,
-                _ => 0,
-            };
-            "log-format"
-        }
-        b"timeout" => {
-            options.timeout = word()?.parse().map_err(|_| invalid())?;
-            "timeout"
-        }
-        b"bwlimit" => {
-            options.bwlimit = word()?.parse().map_err(|_| invalid())?;
-            "bwlimit"
-        }
-        b"block-size" => {
-            options.block_size = Some(word()?.parse().map_err(|_| invalid())?);
-            "block-size"
-        }
-        b"checksum-choice" => {
-            let value = word()?;
-            let (transfer, list) = value.split_once(',').unwrap_or((&value, &value));
-            let parse = |name| ChecksumName::parse(name).ok_or_else(invalid);
-            options.checksum_choice =
-                Some(ChecksumChoice { transfer: parse(transfer)?, list: parse(list)? });
-            "checksum-choice"
-        }
-        b"compress-choice" => {
-            options.compress = true;
-            options.compress_choice = Some(CompressName::parse(&word()?).ok_or_else(invalid)?);
-            "compress-choice"
-        }
-        b"new-compress" => {
-            options.compress = true;
-            options.compress_choice = Some(CompressName::Zlibx);
-            "new-compress"
-        }
-        b"old-compress" => {
-            options.compress = true;
-            options.compress_choice = Some(CompressName::Zlib);
-            "old-compress"
-        }
-        b"compress-level" => {
-            options.compress_level = Some(word()?.parse().map_err(|_| invalid())?);
-            "compress-level"
-        }
-        b"checksum-seed" => {
-            options.checksum_seed = Some(word()?.parse().map_err(|_| invalid())?);
-            "checksum-seed"
-        }
-        b"max-delete" => {
-            let limit: i64 = word()?.parse().map_err(|_| invalid())?;
-            options.max_delete = Some(u64::try_from(limit).unwrap_or(0));
-            "max-delete"
-        }
-        b"min-size" => {
-            options.min_size = Some(word()?.parse().map_err(|_| invalid())?);
-            "min-size"
-        }
-        b"max-size" => {
-            options.max_size = Some(word()?.parse().map_err(|_| invalid())?);
-            "max-size"
-        }
-        b"delete" => {
-            options.delete.get_or_insert(DeleteTiming::During);
-            "delete"
-        }
-        b"delete-before" => {
-            options.delete = Some(DeleteTiming::Before);
-            "delete-before"
-        }
-        b"delete-during" => {
-            options.delete = Some(DeleteTiming::During);
-            "delete-during"
-        }
-        b"delete-delay" => {
-            options.delete = Some(DeleteTiming::Delay);
-            "delete-delay"
-        }
-        b"delete-after" => {
-            options.delete = Some(DeleteTiming::After);
-            "delete-after"
-        }
-        b"delete-excluded" => {
-            options.delete.get_or_insert(DeleteTiming::During);
-            options.delete_excluded = true;
-            "delete-excluded"
-        }
-        b"modify-window" => {
-            options.modify_window = word()?.parse().map_err(|_| invalid())?;
-            "modify-window"
-        }
-        b"partial-dir" => {
-            options.partial_dir = Some(bytes()?);
-            "partial-dir"
-        }
-        b"temp-dir" => {
-            options.temp_dir = Some(bytes()?);
-            "temp-dir"
-        }
-        b"no-W" | b"no-whole-file" => {
-            options.whole_file = Some(false);
-            "no-whole-file"
-        }
-        b"no-r" => {
-            options.recurse = false;
-            "no-recursive"
-        }
-        b"specials" => {
-            options.specials = true;
-            "specials"
-        }
-        b"no-specials" => {
-            options.specials = false;
-            "no-specials"
-        }
-        b"info" | b"debug" | b"max-alloc" | b"skip-compress" | b"outbuf" => {
-            word()?;
-            return Ok(());
-        }
-        b"msgs2stderr" | b"no-msgs2stderr" | b"use-qsort" | b"open-noatime" | b"super" => {
-            return Ok(());
-        }
-        _ => {
-            let flag = FLAGS.iter().find(|(known, _)| known.as_bytes() == name);
-            let Some((known, set)) = flag else {
-                let is_known = UNSUPPORTED.iter().any(|known| known.as_bytes() == name);
-                return Err(if is_known {
-                    ArgError::Unsupported(shown)
-                } else {
-                    ArgError::Unknown(shown)
-                });
-            };
-            set(options);
-            known
-        }
-    };
-    command.used.push(used);
-    Ok(())
+fn invalid(argument: &[u8], detail: &'static str) -> ArgError {
+    ArgError::Invalid { argument: argument.escape_ascii().to_string(), detail }
 }
 
-type Flag = (&'static str, fn(&mut Options));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{ArgsDecoder, encode_client_args, unescape_options};
+    use crate::decode::testing::decode_both_ways;
+    use crate::names::{ChecksumName, CompressName};
+    use crate::version::Version;
+    use proptest::prelude::*;
 
-/// Long options without a value.
-const FLAGS: [Flag; 13] = [
-    ("force", |options| options.force = true),
-    ("size-only", |options| options.size_only = true),
-    ("stats", |options| options.stats = true),
-    ("partial", |options| options.partial = true),
-    ("delay-updates", |options| options.delay_updates = true),
-    ("ignore-existing", |options| options.ignore_existing = true),
-    ("existing", |options| options.existing = true),
-    ("fsync", |options| options.fsync = true),
-    ("mkpath", |options| options.mkpath = true),
-    ("ignore-errors", |options| options.ignore_errors = true),
-    ("safe-links", |options| options.safe_links = true),
-    ("numeric-ids", |options| options.numeric_ids = true),
-    ("inplace", |options| options.inplace = true),
-];
+    fn list(line: &str) -> Vec<Vec<u8>> {
+        line.split(' ').map(|word| word.into()).collect()
+    }
 
-/// What rsync knows and this build does not carry out.
-const UNSUPPORTED: [&str; 27] = [
-    "append",
-    "backup-dir",
-    "suffix",
-    "compare-dest",
-    "copy-dest",
-    "link-dest",
-    "copy-devices",
-    "write-devices",
-    "copy-unsafe-links",
-    "files-from",
-    "from0",
-    "fake-super",
-    "groupmap",
-    "usermap",
-    "iconv",
-    "no-relative",
-    "no-implied-dirs",
-    "only-write-batch",
-    "preallocate",
-    "remove-source-files",
-    "remove-sent-files",
-    "delete-missing-args",
-    "ignore-missing-args",
-    "stop-at",
-    "stop-after",
-    "copy-as",
-    "read-batch",
-];
+    fn parsed(line: &str) -> Result<ServerCommand, ArgError> {
+        parse_server_args(&list(line))
+    }
 
-fn text(arg: &[u8]) -> String {
-    arg.escape_ascii().to_string()
+    #[test]
+    fn recorded_lists_are_understood() -> Result<(), ArgError> {
+        let command =
+            parsed("--server --sender -vvlogDtprze.iLsfxCIvu --timeout=33 . mod/./a mod/b")?;
+        assert_eq!(command.direction, Direction::Pull);
+        assert_eq!(command.paths, [&b"mod/./a"[..], b"mod/b"]);
+        assert_eq!(command.capabilities.format(), ".iLsfxCIvu");
+        let expected = Options { verbose: 2, compress: true, timeout: 33, ..Options::archive() };
+        assert_eq!(command.options, expected);
+
+        let command = parsed("--server -ltpr --delete . mod/")?;
+        assert_eq!(command.direction, Direction::Push);
+        assert_eq!(command.capabilities, Capabilities::default());
+        assert!(command.options.deletes() && !command.delete_timing_explicit);
+        assert_eq!(command.used, ["server", "links", "times", "perms", "recursive", "delete"]);
+        Ok(())
+    }
+
+    #[test]
+    fn values_come_in_every_form() -> Result<(), ArgError> {
+        for line in [
+            "--server --temp-dir=x_y -B800 -@-1 . m/",
+            "--server --temp-dir x_y --block-size 800 --modify-window=-1 . m/",
+            "--server -T x_y -B 800 -@ -1 . m/",
+        ] {
+            let options = parsed(line)?.options;
+            assert_eq!(options.temp_dir.as_deref(), Some(&b"x_y"[..]));
+            assert_eq!(options.block_size, Some(800));
+            assert_eq!(options.modify_window, -1);
+        }
+        let command = parsed("--server --partial-dir . -r . .")?;
+        assert_eq!(command.options.partial_dir.as_deref(), Some(&b"."[..]));
+        assert_eq!(command.paths, [b"."]);
+        Ok(())
+    }
+
+    #[test]
+    fn single_options_mean_what_they_say() -> Result<(), ArgError> {
+        let options = |text: &str| parsed(&format!("--server {text} . m/")).map(|c| c.options);
+        assert_eq!(options("--max-delete=-1")?.max_delete, Some(0));
+        assert_eq!(options("--max-size=1.5k")?.max_size, Some(1536));
+        assert_eq!(options("--bwlimit=5")?.bwlimit, 5);
+        assert_eq!(options("--bwlimit=10b")?.bwlimit, 1);
+        assert_eq!(options("--new-compress")?.compress_choice, Some(CompressName::Zlibx));
+        assert!(!options("-z --compress-choice=none")?.compress);
+        assert!(!options("-D --no-specials")?.specials);
+        let choice = options("--checksum-choice=xxhash,md5")?.checksum_choice;
+        let names = choice.map(|choice| (choice.transfer, choice.list));
+        assert_eq!(names, Some((ChecksumName::Xxh64, ChecksumName::Md5)));
+        assert_eq!(options("--checksum-choice=auto")?.checksum_choice, None);
+        let both = options("--delete-after --delete")?;
+        assert_eq!(both.delete, Some(DeleteTiming::After));
+        for text in [
+            "--msgs2stderr",
+            "--no-msgs2stderr",
+            "--info=progress2",
+            "--debug=all",
+            "--use-qsort",
+            "--max-alloc=2g",
+            "--skip-compress=gz",
+            "--outbuf=L",
+            "--open-noatime",
+            "--no-W",
+            "--no-r",
+            "--no-relative",
+            "--log-format=X",
+        ] {
+            assert!(options(text).is_ok(), "{text}");
+        }
+        let format = |value: &str| parsed(&format!("--server --log-format={value} . m/"));
+        assert_eq!(format("%i")?.log_format_itemize, 1);
+        assert_eq!(format("%i%I")?.options.itemize, 2);
+        assert_eq!(format("%o")?.log_format_itemize, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_carried_out_is_refused_by_name() {
+        for option in [
+            "-b",
+            "-y",
+            "-A",
+            "-X",
+            "-U",
+            "-N",
+            "-R",
+            "-C",
+            "-k",
+            "-K",
+            "--append",
+            "--backup-dir=x",
+            "--compare-dest=x",
+            "--copy-dest",
+            "--link-dest=x",
+            "--iconv=utf8",
+            "--files-from=-",
+            "--from0",
+            "--remove-source-files",
+            "--remove-sent-files",
+            "--usermap=a:b",
+            "--super",
+            "--groupmap=a:b",
+            "--chown=a",
+            "--copy-devices",
+            "--write-devices",
+            "--fake-super",
+            "--only-write-batch=x",
+            "--copy-unsafe-links",
+            "--no-implied-dirs",
+            "--preallocate",
+            "--stop-at=1",
+            "--suffix=x",
+            "--delete-missing-args",
+            "--ignore-missing-args",
+        ] {
+            let error = parsed(&format!("--server {option} . m/")).expect_err(option);
+            assert!(matches!(error, ArgError::Unsupported(_)), "{option}: {error}");
+        }
+        assert_eq!(
+            parsed("--server -rb . m/"),
+            Err(ArgError::Unsupported("--backup (-b)".to_owned()))
+        );
+    }
+
+    #[test]
+    fn wrong_lists_are_refused() {
+        for line in [
+            "--server --nosuch . m/",
+            "--server -rw . m/",
+            "--server --delete=x . m/",
+            "--server --timeout",
+            "--server --timeout=-1 . m/",
+            "--server --timeout=x . m/",
+            "--server --block-size=131073 . m/",
+            "--server --checksum-choice=crc . m/",
+            "--server --temp-dir= . m/",
+            "--server stray . m/",
+            "--server - . m/",
+            "--server -r .",
+            "-r . m/",
+            "",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+        let error = parse_server_args(&[b"--server".to_vec(), b"--\x1b[2J".to_vec()]);
+        assert!(!error.expect_err("unknown").to_string().contains('\x1b'));
+    }
+
+    #[test]
+    fn a_refused_list_still_tells_what_the_setup_needs() {
+        for line in [
+            "--server --sender -rbze.iLsfxCIvu --checksum-choice=md5 . m/",
+            "--server --sender -r9ze.iLsfxCIvu --backup-dir -x --checksum-choice=md5 . m/",
+            "--server --sender --nosuch=1 --timeout=x -ze.iLsfxCIvu --checksum-choice=md5",
+        ] {
+            assert!(parsed(line).is_err());
+            let command = ServerCommand::unusable(&list(line));
+            assert_eq!(command.direction, Direction::Pull);
+            assert!(command.options.compress && command.options.checksum_choice.is_some());
+            assert_eq!(command.capabilities.format(), ".iLsfxCIvu", "{line}");
+        }
+    }
+
+    #[test]
+    fn secluded_lists_are_joined() -> Result<(), ArgError> {
+        let first = list("--server --sender -stre.iLsfxCIvu");
+        assert!(is_secluded(&first));
+        assert!(!is_secluded(&list("--server -tre.iLsfxCIvu . s")));
+        assert!(!is_secluded(&list("--server --sender -r . -s")));
+        let second = [&b"rsync"[..], b"--safe-links", b".", b"mod/a\\b"].map(<[u8]>::to_vec);
+        let command = parse_server_args(&join_secluded(first, second.to_vec()))?;
+        assert!(command.options.safe_links && command.options.recurse);
+        assert_eq!(command.paths, [b"mod/a\\b"]);
+        Ok(())
+    }
+
+    /// Options that a push carries over completely.
+    fn any_options() -> impl Strategy<Value = Options> {
+        let flags = any::<[bool; 24]>();
+        let numbers = (any::<u32>(), 0_u64..1 << 40, any::<i32>(), 0_u8..4, 0_usize..4);
+        let path = proptest::option::of(proptest::collection::vec(1_u8.., 1..20));
+        (flags, numbers, path).prop_map(|(flags, numbers, path)| {
+            let mut flags = flags.into_iter();
+            let mut next = || flags.next().unwrap_or_default();
+            let (small, large, signed, few, timing) = numbers;
+            let mut options = Options {
+                recurse: next(),
+                prune_empty_dirs: next(),
+                links: next(),
+                owner: next(),
+                group: next(),
+                devices: next(),
+                specials: next(),
+                times: next(),
+                omit_dir_times: next(),
+                perms: next(),
+                numeric_ids: next(),
+                checksum: next(),
+                ignore_times: next(),
+                size_only: next(),
+                update: next(),
+                compress: next(),
+                sparse: next(),
+                inplace: next(),
+                delay_updates: next(),
+                mkpath: next(),
+                force: next(),
+                dry_run: next(),
+                quiet: next(),
+                stats: next(),
+                ..Options::default()
+            };
+            options.hard_links = few.min(2);
+            options.verbose = few;
+            options.timeout = small;
+            options.max_size = Some(large);
+            options.max_delete = Some(large / 2);
+            options.bwlimit = large / 4;
+            options.modify_window = signed;
+            options.checksum_seed = Some(signed);
+            options.partial = path.is_some() || options.delay_updates;
+            options.partial_dir.clone_from(&path);
+            options.temp_dir = path;
+            let timings = [DeleteTiming::Before, DeleteTiming::Delay, DeleteTiming::After];
+            options.delete = timings.get(timing).copied();
+            options
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_client_sends_is_read_back(options in any_options(), secluded: bool) {
+            let options = Options { secluded_args: secluded, ..options };
+            let paths = [b"mod/".to_vec()];
+            let capabilities = Capabilities::ours(&options, Direction::Push, true);
+            let version = Version::NEWEST;
+            let sent = encode_client_args(&options, Direction::Push, &paths, capabilities, version)
+                .expect("no separators");
+            let mut lists = decode_both_ways(|| ArgsDecoder::new(version), &sent).into_iter();
+            let mut list = lists.next().expect("a list");
+            prop_assert_eq!(is_secluded(&list), secluded);
+            match lists.next() {
+                Some(second) => list = join_secluded(list, second),
+                None => unescape_options(&mut list),
+            }
+            let command = parse_server_args(&list).expect("our own list");
+            prop_assert_eq!(command.options, options);
+            prop_assert_eq!(command.capabilities, capabilities);
+        }
+
+        #[test]
+        fn arbitrary_lists_never_panic(list: Vec<Vec<u8>>) {
+            let _ = parse_server_args(&list);
+            let mut list = [vec![b"--server".to_vec()], list].concat();
+            is_secluded(&list);
+            unescape_options(&mut list);
+            let _ = parse_server_args(&list);
+            ServerCommand::unusable(&list);
+        }
+    }
 }
