@@ -109,7 +109,11 @@ pub fn mirror(whose: Whose, options: &[String], password: Option<&str>, ends: [&
         }
         Whose::Rsync => {
             let mut command = Command::new("rsync");
-            command.args(["-a", "--modify-window=-1", "--partial-dir=.bascule-partial"]);
+            command.args(["-a", "--modify-window=-1"]);
+            // The stock client refuses the two together; `bascule mirror` drops the partial dir.
+            if !options.iter().any(|option| option == "--inplace") {
+                command.arg("--partial-dir=.bascule-partial");
+            }
             if !options.iter().any(|option| option == "--no-delete") {
                 command.arg("--delete");
             }
@@ -126,7 +130,9 @@ pub fn mirror(whose: Whose, options: &[String], password: Option<&str>, ends: [&
     let mut items: Vec<String> = text
         .lines()
         .filter(|line| {
-            line.starts_with(['<', '>', 'c', 'h', '.', '*']) && line.get(11..12) == Some(" ")
+            !line.starts_with("complete: ")
+                && line.starts_with(['<', '>', 'c', 'h', '.', '*'])
+                && line.get(11..12) == Some(" ")
         })
         .map(ToOwned::to_owned)
         .collect();

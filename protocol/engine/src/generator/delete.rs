@@ -155,7 +155,15 @@ impl Deleter {
                 }
             };
         }
-        self.remove(path, metadata, Reason::InTheWay)
+        let gone = self.remove(path, metadata, Reason::InTheWay)?;
+        if !gone {
+            self.run.problem(
+                Severity::Partial,
+                path.as_bytes(),
+                "what is in its place on the target could not be removed",
+            )?;
+        }
+        Ok(gone)
     }
 
     /// Says at the end how much the limit on deletions left alone.
@@ -195,7 +203,7 @@ impl Deleter {
     fn list(&mut self, dir: &RelPath) -> Result<Option<Vec<DirEntry>>, Fatal> {
         let failed = match self.tree.list(dir) {
             Ok(listing) => match listing.error {
-                None => return Ok(Some(listing.entries)),
+                None => return Ok(Some(in_order(listing.entries))),
                 Some(error) => error,
             },
             Err(error)
@@ -338,6 +346,18 @@ impl Deleter {
             self.tree.metadata(&RelPath::root(), false).map_or(0, |root| root.file_system)
         })
     }
+}
+
+/// Last names first, directories before the rest: the list's order backwards, so that a limit on
+/// deletions always spares the same names.
+fn in_order(mut entries: Vec<DirEntry>) -> Vec<DirEntry> {
+    let name = |entry: &DirEntry| {
+        let is_dir = entry.metadata.as_ref().is_ok_and(is_dir);
+        let slash: &[u8] = if is_dir { b"/" } else { b"" };
+        (is_dir, [&entry.name, slash].concat())
+    };
+    entries.sort_by_cached_key(|entry| std::cmp::Reverse(name(entry)));
+    entries
 }
 
 fn is_dir(metadata: &Metadata) -> bool {
