@@ -25,7 +25,8 @@ pub(crate) fn new(base: &[u8]) -> Vec<u8> {
     }
 }
 
-fn noise(seed: &[u8], length: usize) -> Vec<u8> {
+/// Bytes that do not compress, the same ones for the same seed.
+pub(crate) fn noise(seed: &[u8], length: usize) -> Vec<u8> {
     let mut noise = Vec::new();
     let mut hash = Sha256::digest(seed);
     while noise.len() < length {
