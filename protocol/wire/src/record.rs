@@ -268,14 +268,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reads_what_it_wrote(records in proptest::collection::vec(any_record(), 0..20)) {
-            let mut encoder = RecordEncoder::new(Version::NEWEST);
+        fn reads_what_it_wrote(
+            records in proptest::collection::vec(any_record(), 0..20),
+            number in 29_u8..=32,
+        ) {
+            let version = Version::new(number).expect("a known protocol");
+            let mut encoder = RecordEncoder::new(version);
             let mut out = BytesMut::new();
             for record in &records {
                 encoder.put(record, &mut out);
             }
-            let read = decode_both_ways(|| RecordDecoder::new(Version::NEWEST), &out);
+            let read = decode_both_ways(|| RecordDecoder::new(version), &out);
             prop_assert_eq!(read, records);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, number in 27_u8..=32) {
+            let version = Version::new(number).expect("a known protocol");
+            let mut buf = BytesMut::from(&bytes[..]);
+            let mut decoder = RecordDecoder::new(version);
+            while let Ok(Some(_)) = decoder.decode(&mut buf) {}
         }
     }
 }

@@ -107,3 +107,61 @@ impl DeleteStats {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn statistics_survive_and_cuts_ask_for_more(
+            values in any::<[u64; 5]>(),
+            counts in any::<[u32; 5]>(),
+            number in 27_u8..=32,
+        ) {
+            let version = Version::new(number).expect("a known protocol");
+            let phases = version.has_third_phase();
+            let [total_read, total_written, total_size, build, transfer] = values;
+            let stats = TransferStats {
+                total_read,
+                total_written,
+                total_size,
+                list_build_ms: if phases { build } else { 0 },
+                list_transfer_ms: if phases { transfer } else { 0 },
+            };
+            let mut out = BytesMut::new();
+            stats.put(version, &mut out);
+            for cut in 0..out.len() {
+                let mut cursor = Cursor::new(&out[..cut]);
+                prop_assert_eq!(TransferStats::read(&mut cursor, version), Err(Stop::More));
+            }
+            let mut cursor = Cursor::new(&out);
+            prop_assert_eq!(TransferStats::read(&mut cursor, version), Ok(stats));
+            prop_assert_eq!(cursor.remaining(), 0);
+
+            let [files, dirs, symlinks, devices, specials] =
+                counts.map(|count| count % (MAX_DELETE_STAT + 1));
+            let stats = DeleteStats { files, dirs, symlinks, devices, specials };
+            let mut out = BytesMut::new();
+            stats.put(&mut out);
+            for cut in 0..out.len() {
+                prop_assert_eq!(DeleteStats::read(&mut Cursor::new(&out[..cut])), Err(Stop::More));
+            }
+            let mut cursor = Cursor::new(&out);
+            prop_assert_eq!(DeleteStats::read(&mut cursor), Ok(stats));
+            prop_assert_eq!(cursor.remaining(), 0);
+        }
+    }
+
+    #[test]
+    fn counts_out_of_bounds_are_refused() {
+        for count in [-1, i32::MAX, (1 << 28) + 1] {
+            let mut out = BytesMut::new();
+            out.put_varint(count);
+            let read = DeleteStats::read(&mut Cursor::new(&out));
+            assert!(matches!(read, Err(Stop::Bad(_))), "{count}");
+        }
+    }
+}

@@ -208,6 +208,8 @@ impl Decode for BlockSumsDecoder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn head(len: u64) -> SumHead {
@@ -259,6 +261,61 @@ mod tests {
             assert_eq!(sums.rolling(), &[0x0302_0100, 0x0908_0706, 0x0f0e_0d0c]);
             assert_eq!(sums.strong(1), &[10, 11]);
             assert!(buf.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_promise_of_many_blocks_allocates_little() {
+        let head = SumHead { count: 1 << 26, block_len: 1, strong_len: 16, remainder: 0 };
+        let mut decoder = BlockSumsDecoder::new(head);
+        let mut buf = BytesMut::from(&[0; 39][..]);
+        assert_eq!(decoder.decode(&mut buf), Ok(None));
+        assert_eq!(buf.len(), 19);
+        assert!(decoder.sums.strong.capacity() < 1024 && decoder.sums.rolling.capacity() < 1024);
+    }
+
+    proptest! {
+        #[test]
+        fn heads_and_sums_survive_byte_by_byte(
+            len in prop_oneof![0_u64..60_000, any::<u64>()],
+            block_size in proptest::option::of(1_u32..200_000),
+            redo: bool,
+            digest_len in prop_oneof![Just(1_usize), Just(8), Just(16), Just(20), Just(32)],
+            number in 27_u8..=32,
+            byte: u8,
+        ) {
+            let version = Version::new(number).expect("a known protocol");
+            let head = SumHead::for_basis(len, block_size, redo, digest_len, version);
+            if head != SumHead::EMPTY {
+                prop_assert_eq!(head.basis_len(), len);
+            }
+            let mut out = BytesMut::new();
+            head.put(&mut out);
+            for cut in 0..out.len() {
+                let mut cursor = Cursor::new(&out[..cut]);
+                prop_assert_eq!(SumHead::read(&mut cursor, version, digest_len), Err(Stop::More));
+            }
+            let mut cursor = Cursor::new(&out);
+            prop_assert_eq!(SumHead::read(&mut cursor, version, digest_len), Ok(head));
+            prop_assert_eq!(cursor.remaining(), 0);
+
+            let head = SumHead { count: head.count.min(40), ..head };
+            let each = 4 + head.strong_len as usize;
+            let bytes = vec![byte; each * head.count as usize];
+            let mut decoder = BlockSumsDecoder::new(head);
+            let mut buf = BytesMut::new();
+            let mut read = decoder.decode(&mut buf).expect("nothing can be wrong");
+            for byte in bytes {
+                prop_assert_eq!(&read, &None);
+                buf.extend_from_slice(&[byte]);
+                read = decoder.decode(&mut buf).expect("nothing can be wrong");
+            }
+            let read = read.expect("all sums are there");
+            prop_assert_eq!(read.rolling().len(), head.count as usize);
+            for block in 0..head.count {
+                prop_assert_eq!(read.strong(block), vec![byte; head.strong_len as usize]);
+            }
+            prop_assert!(read.strong(head.count).is_empty());
         }
     }
 }

@@ -13,3 +13,6 @@ pub use encode::EntryEncoder;
 pub use entry::{Device, Entry, Extra, HardLink, Kind};
 pub use ids::{IdList, IdListDecoder};
 pub use segment::{DirTable, Lists, Segment};
+
+#[cfg(test)]
+mod tests;
