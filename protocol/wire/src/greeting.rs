@@ -164,7 +164,7 @@ impl ServerLine {
             Self::Exit => b"@RSYNCD: EXIT".to_vec(),
             Self::AuthRequired { challenge } => [AUTH_REQUIRED, challenge.as_bytes()].concat(),
             Self::Error(text) => {
-                let text = printable(text.trim().as_bytes());
+                let text = printable(text.trim_ascii().as_bytes());
                 [b"@ERROR: ", text.as_bytes()].concat()
             }
             Self::Text(text) => text.clone(),

@@ -118,6 +118,10 @@ impl EntryDecoder {
                 ))
             })?;
             let mut entry = Entry { dir, base, ..first.clone() };
+            // A first member is never a directory.
+            if entry.is_root() {
+                return Err(root_is_no_directory());
+            }
             entry.extra.get_or_insert_default().hard_link = Some(link);
             state.mode = entry.mode;
             state.mtime = entry.mtime;
@@ -201,7 +205,7 @@ impl EntryDecoder {
             return Err(WireError::malformed("mode", format!("{mode:o} names no kind")).into());
         };
         if base.as_ref() == b"." && dir.is_empty() && kind != Kind::Directory {
-            return Err(WireError::misbehaved("the root of the list is no directory").into());
+            return Err(root_is_no_directory());
         }
         let mut extra = Extra { hard_link, ..Extra::default() };
         if layout.owner && bits & flags::SAME_UID == 0 {
@@ -239,6 +243,9 @@ impl EntryDecoder {
             extra.checksum = Some(cursor.take(layout.checksum_len)?.into());
         }
         let is_dir = kind == Kind::Directory;
+        if is_dir && hard_link.is_some() {
+            return Err(WireError::misbehaved("it listed a directory as a hard link").into());
+        }
         Ok(Entry {
             dir,
             base,
@@ -274,6 +281,10 @@ impl Decode for EntryDecoder {
         }
         Ok(Some(item))
     }
+}
+
+fn root_is_no_directory() -> Stop {
+    WireError::misbehaved("the root of the list is no directory").into()
 }
 
 enum Flags {

@@ -111,35 +111,47 @@ fn put(names: &BTreeMap<u32, Box<[u8]>>, layout: &IdLayout, out: &mut BytesMut) 
 }
 
 /// Decodes both lists as one item; an empty one at once when none travels.
+///
+/// It keeps what has arrived: `Ok(None)` consumes names.
 #[derive(Debug, Clone)]
 pub struct IdListDecoder {
     layout: IdLayout,
+    ids: IdList,
+    part: Part,
+    /// Names of the current part, repeated ids included: what bounds an endless list.
+    count: usize,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Users,
+    Groups,
+    Nothing,
 }
 
 impl IdListDecoder {
     /// Prepares a decoder for a connection.
     pub fn new(negotiated: &Negotiated, options: &Options) -> Self {
-        Self { layout: IdLayout::new(negotiated, options) }
+        let layout = IdLayout::new(negotiated, options);
+        Self { layout, ids: IdList::default(), part: Part::Users, count: 0 }
     }
 
-    fn read_one(&self, cursor: &mut Cursor<'_>) -> Result<BTreeMap<u32, Box<[u8]>>, Stop> {
-        let mut names = BTreeMap::new();
-        loop {
-            let id = cursor.varint30(self.layout.version)?.cast_unsigned();
-            if id != 0 || self.layout.names_id0 {
-                let length = usize::from(cursor.byte()?);
-                let name = cursor.take(length)?;
-                if length > 0 {
-                    names.insert(id, name.into());
-                }
-            }
-            if id == 0 {
-                return Ok(names);
-            }
-            if names.len() > MAX_IDS {
-                return Err(WireError::malformed("id list", "too many names").into());
-            }
+    fn read_one(&self, cursor: &mut Cursor<'_>) -> Result<(u32, Box<[u8]>), Stop> {
+        let id = cursor.varint30(self.layout.version)?.cast_unsigned();
+        if id == 0 && !self.layout.names_id0 {
+            return Ok((id, Box::default()));
         }
+        let length = usize::from(cursor.byte()?);
+        Ok((id, cursor.take(length)?.into()))
+    }
+
+    fn end_part(&mut self) {
+        self.count = 0;
+        self.part = match self.part {
+            Part::Users => Part::Groups,
+            Part::Groups | Part::Nothing => Part::Nothing,
+        };
     }
 }
 
@@ -147,10 +159,64 @@ impl Decode for IdListDecoder {
     type Item = IdList;
 
     fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<IdList>, WireError> {
-        decode_with(buf, |cursor| {
-            let users = if self.layout.users { self.read_one(cursor)? } else { BTreeMap::new() };
-            let groups = if self.layout.groups { self.read_one(cursor)? } else { BTreeMap::new() };
-            Ok(IdList { users, groups })
-        })
+        loop {
+            let travels = match self.part {
+                Part::Users => self.layout.users,
+                Part::Groups => self.layout.groups,
+                Part::Nothing => {
+                    self.part = Part::Users;
+                    return Ok(Some(std::mem::take(&mut self.ids)));
+                }
+            };
+            if !travels {
+                self.end_part();
+                continue;
+            }
+            let Some((id, name)) = decode_with(buf, |cursor| self.read_one(cursor))? else {
+                return Ok(None);
+            };
+            if self.count >= MAX_IDS {
+                return Err(WireError::malformed("id list", "too many names"));
+            }
+            self.count += 1;
+            if !name.is_empty() {
+                let names = match self.part {
+                    Part::Users => &mut self.ids.users,
+                    Part::Groups | Part::Nothing => &mut self.ids.groups,
+                };
+                names.insert(id, name);
+            }
+            if id == 0 {
+                self.end_part();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{ChecksumName, CompressName};
+
+    #[test]
+    fn one_id_for_ever_is_neither_kept_nor_endured() {
+        let negotiated = Negotiated {
+            version: Version::NEWEST,
+            compat: CompatFlags::default(),
+            checksum: ChecksumName::Md5,
+            list_checksum: ChecksumName::Md5,
+            compress: CompressName::None,
+            seed: 0,
+        };
+        let mut decoder = IdListDecoder::new(&negotiated, &Options::archive());
+        let mut buf = BytesMut::new();
+        let chunk = b"\x05\x01x".repeat(1 << 16);
+        let outcome = (0..20).find_map(|_| {
+            buf.extend_from_slice(&chunk);
+            let read = decoder.decode(&mut buf);
+            assert!(read.is_err() || buf.is_empty(), "names pile up");
+            read.err()
+        });
+        assert!(matches!(outcome, Some(WireError::Malformed { .. })), "{outcome:?}");
     }
 }
