@@ -21,6 +21,10 @@ use opening::Opening;
 use records::{Answers, Requests};
 use stream::Stream;
 
+/// Ends of the names of recordings whose options (`-R`, `--append`, `--remove-source-files`) this
+/// build does not carry out.
+const REFUSED: [&str; 4] = ["append", "files-from", "relative", "remove-source"];
+
 /// What a replay came across, so that a test can tell that it checked something.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -44,6 +48,9 @@ pub(crate) fn replay(folder: &Path, step: usize) -> Seen {
     let mut server = Stream::new(&from_server, step);
     let mut seen = Seen::default();
     if let Some(opening) = opening::read(&mut client, &mut server) {
+        let name = folder.to_string_lossy();
+        let refused = REFUSED.iter().any(|what| name.ends_with(what));
+        assert_eq!(opening.refused, refused, "whether its arguments are refused");
         seen.complete = transfer(&opening, &mut client, &mut server, &mut seen).is_some();
     }
     client.finish();

@@ -1,6 +1,8 @@
 //! A conversation from its first byte to the first multiplexed one (§2, §3, §5).
 
-use bascule_wire::args::{ArgsDecoder, Direction, is_secluded, join_secluded};
+use bascule_wire::args::{
+    ArgsDecoder, Direction, is_secluded, join_secluded, parse_server_args, unescape_options,
+};
 use bascule_wire::auth::Response;
 use bascule_wire::greeting::{ClientLine, Greeting, LineDecoder, ServerLine};
 use bascule_wire::limits::MAX_LINE;
@@ -20,6 +22,8 @@ pub(crate) struct Opening {
     pub(crate) args: Vec<Vec<u8>>,
     /// `--append`, which this build does not carry out, shapes the recording.
     pub(crate) append: bool,
+    /// Whether this build's own parser refuses the arguments.
+    pub(crate) refused: bool,
 }
 
 /// Reads the opening; `None` when the conversation ends in it.
@@ -28,6 +32,7 @@ pub(crate) fn read<'r>(client: &mut Stream<'r>, server: &mut Stream<'r>) -> Opti
     let args = read_args(client, version);
     let letters = letters(&args);
     let options = options(&args, &letters);
+    let refused = check_parser(&args, &options).is_none();
     let negotiated = negotiate(client, server, version, &args, &letters);
     let direction = match args.iter().any(|arg| arg == b"--sender") {
         true => Direction::Pull,
@@ -36,7 +41,7 @@ pub(crate) fn read<'r>(client: &mut Stream<'r>, server: &mut Stream<'r>) -> Opti
     client.multiplex(true);
     server.multiplex(true);
     let append = args.iter().any(|arg| arg == b"--append");
-    Some(Opening { negotiated, direction, options, args, append })
+    Some(Opening { negotiated, direction, options, args, append, refused })
 }
 
 fn greet<'r>(client: &mut Stream<'r>, server: &mut Stream<'r>) -> Option<Version> {
@@ -95,6 +100,20 @@ fn put_args(client: &mut Stream<'_>, args: &[Vec<u8>]) {
 fn letters(args: &[Vec<u8>]) -> Vec<u8> {
     let short = args.iter().filter(|arg| arg.starts_with(b"-") && !arg.starts_with(b"--"));
     short.flat_map(|arg| arg[1..].iter().copied().take_while(|&letter| letter != b'e')).collect()
+}
+
+/// Compares the crate's own parser with what is read here; `None` when it refuses the options.
+fn check_parser(args: &[Vec<u8>], options: &Options) -> Option<()> {
+    let mut args = args.to_vec();
+    unescape_options(&mut args);
+    let parsed = parse_server_args(&args).ok()?.options;
+    let shaping = |it: &Options| {
+        let kinds = [it.owner, it.group, it.links, it.devices, it.specials, it.numeric_ids];
+        let run = [it.checksum, it.dry_run, it.prune_empty_dirs];
+        (kinds, run, it.hard_links)
+    };
+    assert_eq!(shaping(&parsed), shaping(options), "{args:?}");
+    Some(())
 }
 
 /// The options that shape lists and records. The build refuses some options of the recordings
