@@ -25,8 +25,8 @@ pub enum Command {
 /// The options of `bascule mirror`, with rsync's names and meanings.
 #[derive(Debug, Args)]
 pub struct Mirror {
-    /// Sources, then the destination: local folders, rsync://[user@]host[:port]/module/path or
-    /// host::module/path. With a trailing slash a source means its contents.
+    /// Sources, then the destination: local folders, `rsync://[user@]host[:port]/module/path`
+    /// or `host::module/path`. With a trailing slash a source means its contents.
     #[arg(required = true, num_args = 2.., value_name = "SRC... DST")]
     pub paths: Vec<OsString>,
     /// The connection.
@@ -46,7 +46,7 @@ pub struct Mirror {
 /// Options of `bascule list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// rsync://[user@]host[:port]/ for the modules, rsync://…/module/path for files.
+    /// `rsync://[user@]host[:port]/` for the modules, `rsync://…/module/path` for files.
     pub url: OsString,
     /// The connection.
     #[command(flatten)]

@@ -41,9 +41,7 @@ impl Location {
         if let Some(rest) = typed.strip_prefix("rsync://") {
             return Ok(Self::Remote(url(rest).with_context(|| typed.to_owned())?));
         }
-        if let Some((host, rest)) = typed.split_once("::")
-            && !host.contains('/')
-        {
+        if let Some((host, rest)) = split_host(typed) {
             let (user, host) = user_of(host);
             let (module, path) = rest.split_once('/').unwrap_or((rest, ""));
             return Ok(Self::Remote(Remote {
@@ -87,6 +85,15 @@ fn url(rest: &str) -> anyhow::Result<Remote> {
         module: module.to_owned(),
         path: path.as_bytes().to_vec(),
     })
+}
+
+/// The two sides of `host::module/path`. An IPv6 address stands in brackets, so that its own
+/// colons end nothing.
+fn split_host(typed: &str) -> Option<(&str, &str)> {
+    let before_slash = typed.split('/').next().unwrap_or_default();
+    let from = before_slash.find("]::").map_or(0, |bracket| bracket + 1);
+    let at = from + before_slash[from..].find("::")?;
+    Some((&typed[..at], &typed[at + 2..]))
 }
 
 fn user_of(authority: &str) -> (Option<String>, &str) {

@@ -155,7 +155,12 @@ impl World {
             let (ran, tree) = self.run(pair, way, module, options, password, fresh);
             let tree = describe(&tree, hard_links).expect("a tree");
             let mut faults = differences(&expected_tree, &tree);
-            if ran.code != expected.code {
+            // Before protocol 31 a daemon that refuses can only close the connection; whether the
+            // client then sees a reset (10) or an end (12) is a race in rsync itself.
+            let lost = [10, 12];
+            let raced = options.iter().any(|option| option == "--protocol=30")
+                && [ran.code, expected.code].iter().all(|code| lost.contains(code));
+            if ran.code != expected.code && !raced {
                 faults.push(format!("exit code {} instead of {}", ran.code, expected.code));
             }
             for (side, other, mark) in [

@@ -272,7 +272,10 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Maps an I/O error of a connection to the end of the run.
 pub fn connection_error(error: &io::Error) -> Fatal {
-    let exit =
-        if error.kind() == io::ErrorKind::TimedOut { ExitCode::Timeout } else { ExitCode::Stream };
+    let exit = match error.kind() {
+        io::ErrorKind::TimedOut => ExitCode::Timeout,
+        io::ErrorKind::UnexpectedEof => ExitCode::Stream,
+        _ => ExitCode::Socket,
+    };
     Fatal::new(exit, format!("the connection broke: {error}"))
 }

@@ -280,7 +280,7 @@ struct ChannelOutlet {
 impl ChannelOutlet {
     fn closed(&self) -> Fatal {
         self.traffic.closed(&self.stop).unwrap_or_else(|| {
-            Fatal::new(ExitCode::Stream, "the peer closed the connection while we were writing")
+            Fatal::new(ExitCode::Socket, "the peer closed the connection while we were writing")
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use bascule_wire::flist::{Entry, Kind};
+use bascule_wire::names::ChecksumName;
 use bascule_wire::record::{BasisType, ItemFlags, Record, RecordHead};
 use bascule_wire::sums::SumHead;
 
@@ -152,9 +153,10 @@ impl Generator {
             return self.in_place(entry, path);
         }
         self.open(index);
-        let whole = self.run.options.whole_file.unwrap_or(false);
-        let basis_length =
-            basis_length.filter(|length| *length > 0 && (!whole || partial.is_some()));
+        // Blocks need a strong sum: without one every file travels whole.
+        let has_sums = self.run.negotiated.checksum != ChecksumName::None;
+        let whole = self.run.options.whole_file.unwrap_or(false) && partial.is_none();
+        let basis_length = basis_length.filter(|length| *length > 0 && has_sums && !whole);
         let basis_path = partial.as_ref().map_or(path, |(partial, _)| partial);
         let opened = basis_length.and_then(|length| match self.tree.open(basis_path) {
             Ok(file) => Some((file, length)),
