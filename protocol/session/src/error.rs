@@ -1,3 +1,3 @@
-//! Why a session ended early: the engine's [`Fatal`], with what the opening adds.
+//! Why a session ended early: the engine's [`Fatal`](bascule_engine::outcome::Fatal), with what the opening adds.
 
 pub use bascule_engine::outcome::Fatal as SessionError;

@@ -53,7 +53,7 @@ fn signed(byte: u8) -> u32 {
 /// How many bytes are summed side by side: what the compiler turns into vector code.
 const LANES: usize = 32;
 
-/// s1 = Σ b[i], s2 = Σ (n - i)·b[i], both modulo 2^32.
+/// `s1 = Σ b[i]`, `s2 = Σ (n - i)·b[i]`, both modulo 2^32.
 fn sums(data: &[u8]) -> (u32, u32) {
     let mut chunks = data.chunks_exact(LANES);
     let (mut s1, mut s2) = (0_u32, 0_u32);
