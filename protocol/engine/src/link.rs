@@ -33,11 +33,8 @@ pub trait Outlet: Send {
     /// When the connection broke, a timeout passed or the run was stopped.
     fn send(&mut self, chunk: Bytes) -> Result<(), Fatal>;
 
-    /// Hands the chunk over if there is room now, or gives it back.
-    ///
-    /// # Errors
-    /// As [`Outlet::send`].
-    fn try_send(&mut self, chunk: Bytes) -> Result<Option<Bytes>, Fatal>;
+    /// Whether [`Outlet::send`] would not have to wait.
+    fn has_room(&self) -> bool;
 }
 
 /// Takes the in-band messages that come between the data.
@@ -157,10 +154,12 @@ impl WireReader {
     }
 }
 
-/// Data are framed and handed over once this many bytes wait.
-const FRAME_DATA: usize = 32 * 1024;
+/// What waits is handed over once it is this many bytes.
+const CHUNK: usize = 64 * 1024;
 /// Data never wait longer than this while their thread goes on writing.
 const FLUSH_AFTER: Duration = Duration::from_millis(50);
+/// Most bytes of messages that may wait for a peer that does not read.
+const MOST_WAITING: usize = 4 << 20;
 
 /// Encodes items into the multiplexed stream. Clones write to the same stream, from any thread.
 #[derive(Clone)]
@@ -171,20 +170,16 @@ struct Shared {
     outlet: Mutex<Box<dyn Outlet>>,
 }
 
+#[derive(Default)]
 struct Waiting {
     mux: MuxEncoder,
-    data: BytesMut,
-    frames: BytesMut,
     oldest: Option<Instant>,
 }
 
 impl Waiting {
-    fn frame_data(&mut self) {
-        if !self.data.is_empty() {
-            self.mux.data(&self.data, &mut self.frames);
-            self.data.clear();
-        }
+    fn take(&mut self) -> Bytes {
         self.oldest = None;
+        self.mux.take()
     }
 }
 
@@ -192,12 +187,7 @@ impl WireWriter {
     /// Writes frames to `outlet`.
     pub fn new(outlet: Box<dyn Outlet>) -> Self {
         Self(Arc::new(Shared {
-            waiting: Mutex::new(Waiting {
-                mux: MuxEncoder::new(),
-                data: BytesMut::with_capacity(2 * FRAME_DATA),
-                frames: BytesMut::new(),
-                oldest: None,
-            }),
+            waiting: Mutex::new(Waiting::default()),
             outlet: Mutex::new(outlet),
         }))
     }
@@ -210,9 +200,9 @@ impl WireWriter {
     pub fn data(&self, append: impl FnOnce(&mut BytesMut)) -> Result<(), Fatal> {
         let due = {
             let mut waiting = lock(&self.0.waiting);
-            append(&mut waiting.data);
+            waiting.mux.data(append);
             let oldest = *waiting.oldest.get_or_insert_with(Instant::now);
-            waiting.data.len() >= FRAME_DATA || oldest.elapsed() >= FLUSH_AFTER
+            waiting.mux.len() >= CHUNK || oldest.elapsed() >= FLUSH_AFTER
         };
         if due { self.flush() } else { Ok(()) }
     }
@@ -222,27 +212,24 @@ impl WireWriter {
     /// to read ours (§23).
     ///
     /// # Errors
-    /// When the connection broke or the run was stopped.
+    /// When the connection broke, the run was stopped, or the peer has not read for long.
     pub fn message(&self, message: &Message) -> Result<(), Fatal> {
-        {
+        let many = {
             let mut waiting = lock(&self.0.waiting);
-            waiting.frame_data();
-            let Waiting { mux, frames, .. } = &mut *waiting;
-            mux.message(message, frames);
-        }
+            waiting.mux.message(message);
+            waiting.mux.len() >= MOST_WAITING
+        };
         let mut outlet = match self.0.outlet.try_lock() {
             Ok(outlet) => outlet,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if many => return Err(deaf()),
             Err(TryLockError::WouldBlock) => return Ok(()),
         };
-        let frames = lock(&self.0.waiting).frames.split().freeze();
-        if let Some(refused) = outlet.try_send(frames)? {
-            let mut waiting = lock(&self.0.waiting);
-            let newer = waiting.frames.split();
-            waiting.frames.extend_from_slice(&refused);
-            waiting.frames.extend_from_slice(&newer);
+        if outlet.has_room() {
+            let frames = lock(&self.0.waiting).take();
+            return outlet.send(frames);
         }
-        Ok(())
+        if many { Err(deaf()) } else { Ok(()) }
     }
 
     /// Sends everything that waits.
@@ -252,17 +239,17 @@ impl WireWriter {
     pub fn flush(&self) -> Result<(), Fatal> {
         let mut outlet = lock(&self.0.outlet);
         loop {
-            let frames = {
-                let mut waiting = lock(&self.0.waiting);
-                waiting.frame_data();
-                waiting.frames.split().freeze()
-            };
+            let frames = lock(&self.0.waiting).take();
             if frames.is_empty() {
                 return Ok(());
             }
             outlet.send(frames)?;
         }
     }
+}
+
+fn deaf() -> Fatal {
+    Fatal::new(ExitCode::Stream, "the peer does not read the messages that it is sent")
 }
 
 /// A panic elsewhere must not hide the error that is being reported.

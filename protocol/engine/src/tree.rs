@@ -63,7 +63,10 @@ pub trait ReadAt: Send {
     /// What the file system says.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// The open file's metadata.
+    /// The file's metadata when it was opened: those of a regular file.
+    fn opened(&self) -> &Metadata;
+
+    /// The file's metadata now.
     ///
     /// # Errors
     /// What the file system says.

@@ -17,8 +17,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Largest read from the socket, in bytes.
 const READ: usize = 64 * 1024;
-/// Chunks that may wait between the socket and the engine, in each direction.
-const WAITING: usize = 16;
+/// Chunks that may wait between the socket and the engine, in each direction. One is at most a
+/// read, or what the engine hands over at once: some 64 KiB.
+const WAITING: usize = 8;
 /// How often the timeout is checked.
 const TICK: Duration = Duration::from_millis(500);
 /// The bandwidth limit works in slices of this length.
@@ -290,11 +291,7 @@ impl Outlet for ChannelOutlet {
         self.chunks.blocking_send(chunk).map_err(|_| self.closed())
     }
 
-    fn try_send(&mut self, chunk: Bytes) -> Result<Option<Bytes>, Fatal> {
-        match self.chunks.try_send(chunk) {
-            Ok(()) => Ok(None),
-            Err(mpsc::error::TrySendError::Full(chunk)) => Ok(Some(chunk)),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(self.closed()),
-        }
+    fn has_room(&self) -> bool {
+        self.chunks.capacity() > 0
     }
 }

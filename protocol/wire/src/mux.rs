@@ -10,8 +10,10 @@ use crate::message::Message;
 /// What the first byte of a tag is counted from.
 const TAG_BASE: u8 = 7;
 
-/// Longest data frame that we write, in bytes.
-const MAX_FRAME: usize = 32 * 1024;
+/// A data frame of this length takes no more data, in bytes.
+const FULL_FRAME: usize = 32 * 1024;
+/// Longest data frame that we write, in bytes: more than one append of a careful caller.
+const MAX_FRAME: usize = 128 * 1024;
 
 /// One thing out of the multiplexed stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,31 +72,74 @@ impl Decode for MuxDecoder {
     }
 }
 
-/// Writes frames.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct MuxEncoder;
+/// Writes frames into a buffer of its own. Data are appended to an open frame, whose header is
+/// filled in when something else follows: no byte is copied twice.
+#[derive(Debug, Default)]
+pub struct MuxEncoder {
+    out: BytesMut,
+    /// Where the header of the open data frame is.
+    open: Option<usize>,
+}
 
 impl MuxEncoder {
     /// An empty data frame: it says that the sender of it is alive.
     pub const KEEP_ALIVE: [u8; 4] = [0, 0, 0, TAG_BASE];
 
-    /// Makes an encoder; it has no state.
+    /// Starts with an empty buffer.
     pub fn new() -> Self {
-        Self
+        Self::default()
     }
 
-    /// Appends `payload` as data frames of at most 32 KiB; nothing when it is empty.
-    pub fn data(&mut self, payload: &[u8], out: &mut BytesMut) {
-        for piece in payload.chunks(MAX_FRAME) {
-            out.reserve(4 + piece.len());
-            out.extend_from_slice(&frame_header(0, piece.len()));
-            out.extend_from_slice(piece);
+    /// Bytes that wait, headers included.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Appends to the data stream what `append` appends to the buffer.
+    pub fn data(&mut self, append: impl FnOnce(&mut BytesMut)) {
+        let begun = self.open.is_some_and(|at| self.out.len() - at < 4 + FULL_FRAME);
+        if !begun {
+            self.close();
+            self.open = Some(self.out.len());
+            self.out.extend_from_slice(&[0; 4]);
         }
+        append(&mut self.out);
     }
 
-    /// Appends a message.
-    pub fn message(&mut self, message: &Message, out: &mut BytesMut) {
-        message.encode(out);
+    /// Appends a message behind the data written so far.
+    pub fn message(&mut self, message: &Message) {
+        self.close();
+        message.encode(&mut self.out);
+    }
+
+    /// Takes out everything that waits, as whole frames.
+    pub fn take(&mut self) -> Bytes {
+        self.close();
+        self.out.split().freeze()
+    }
+
+    fn close(&mut self) {
+        let Some(at) = self.open.take() else {
+            return;
+        };
+        let length = self.out.len() - at - 4;
+        if length == 0 {
+            self.out.truncate(at);
+        } else if length <= MAX_FRAME {
+            self.out[at..at + 4].copy_from_slice(&frame_header(0, length));
+        } else {
+            let payload = self.out.split_off(at + 4);
+            self.out.truncate(at);
+            for piece in payload.chunks(MAX_FRAME) {
+                self.out.extend_from_slice(&frame_header(0, piece.len()));
+                self.out.extend_from_slice(piece);
+            }
+        }
     }
 }
 
@@ -213,32 +258,48 @@ mod tests {
         fn frames_survive_any_split(
             frames in proptest::collection::vec(any_frame(), 0..8),
             step in 1_usize..50,
+            keep_alives: bool,
         ) {
-            let mut out = BytesMut::new();
+            let mut out = Vec::new();
             let mut encoder = MuxEncoder::new();
             for frame in &frames {
                 match frame {
-                    Frame::Data(data) => encoder.data(data, &mut out),
-                    Frame::Message(message) => encoder.message(message, &mut out),
+                    Frame::Data(data) => encoder.data(|out| out.extend_from_slice(data)),
+                    Frame::Message(message) => encoder.message(message),
                 }
-                out.extend_from_slice(&KEEP_ALIVE);
+                if keep_alives {
+                    out.extend_from_slice(&encoder.take());
+                    out.extend_from_slice(&KEEP_ALIVE);
+                }
             }
+            out.extend_from_slice(&encoder.take());
             let frames = joined(frames);
             prop_assert_eq!(&decoded(&out, step), &frames);
             prop_assert_eq!(&decoded(&out, 1), &frames);
         }
 
         #[test]
-        fn long_data_is_cut_into_frames(length in 0_usize..100_000) {
-            let data = vec![7_u8; length];
-            let mut out = BytesMut::new();
-            MuxEncoder::new().data(&data, &mut out);
-            prop_assert_eq!(out.len(), length + 4 * length.div_ceil(MAX_FRAME));
+        fn long_data_are_cut_into_frames(
+            appended in proptest::collection::vec(0_usize..400_000, 0..4),
+        ) {
+            let mut encoder = MuxEncoder::new();
+            for length in &appended {
+                encoder.data(|out| out.resize(out.len() + length, 7));
+            }
+            let out = encoder.take();
+            prop_assert!(encoder.is_empty());
+            let mut rest = &out[..];
+            while let Some(header) = rest.first_chunk::<4>() {
+                let (tag, length) = parse_header(*header).expect("a header");
+                prop_assert_eq!(tag, 0);
+                prop_assert!((1..=MAX_FRAME).contains(&length));
+                rest = &rest[4 + length..];
+            }
             let total: usize = decoded(&out, 10_000).iter().map(|frame| match frame {
                 Frame::Data(data) => data.len(),
                 Frame::Message(_) => 0,
             }).sum();
-            prop_assert_eq!(total, length);
+            prop_assert_eq!(total, appended.iter().sum::<usize>());
         }
 
         #[test]

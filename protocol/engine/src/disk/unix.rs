@@ -42,28 +42,41 @@ impl Disk {
         Ok(Self { root: Arc::new(Root::open(path)?), temp_dir: None })
     }
 
-    fn open_file(&self, path: &RelPath, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    fn open_file(
+        &self,
+        path: &RelPath,
+        flags: OFlags,
+        mode: Mode,
+    ) -> io::Result<(OwnedFd, Metadata)> {
         let (dir, base) = self.root.parent_of(path)?;
         // Without NONBLOCK a FIFO in the file's place would hold this thread for ever.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let file = openat(dir.as_fd(), base, flags, mode)?;
-        if Kind::from_mode(fstat(&file)?.st_mode) == Some(Kind::File) {
-            Ok(file)
+        let opened = metadata(&fstat(&file)?);
+        if opened.kind == Kind::File {
+            Ok((file, opened))
         } else {
             Err(io::Error::other("it is not a regular file"))
         }
     }
 }
 
-struct OpenFile(OwnedFd);
+struct OpenFile {
+    file: OwnedFd,
+    opened: Metadata,
+}
 
 impl ReadAt for OpenFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::pread(&self.0, buf, offset)?)
+        Ok(rustix::io::pread(&self.file, buf, offset)?)
+    }
+
+    fn opened(&self) -> &Metadata {
+        &self.opened
     }
 
     fn metadata(&self) -> io::Result<Metadata> {
-        Ok(metadata(&fstat(&self.0)?))
+        Ok(metadata(&fstat(&self.file)?))
     }
 }
 
@@ -111,7 +124,8 @@ impl Source for Disk {
     }
 
     fn open(&self, path: &RelPath) -> io::Result<Box<dyn ReadAt>> {
-        Ok(Box::new(OpenFile(self.open_file(path, OFlags::RDONLY, Mode::empty())?)))
+        let (file, opened) = self.open_file(path, OFlags::RDONLY, Mode::empty())?;
+        Ok(Box::new(OpenFile { file, opened }))
     }
 
     fn read_link(&self, path: &RelPath) -> io::Result<Vec<u8>> {
@@ -214,7 +228,7 @@ impl Target for Disk {
 
     fn open_in_place(&self, path: &RelPath) -> io::Result<Box<dyn Stage>> {
         let flags = OFlags::RDWR | OFlags::CREATE;
-        let file = self.open_file(path, flags, Mode::RUSR | Mode::WUSR)?;
+        let (file, _) = self.open_file(path, flags, Mode::RUSR | Mode::WUSR)?;
         Ok(Box::new(InPlaceFile { file }))
     }
 

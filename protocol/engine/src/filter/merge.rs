@@ -41,7 +41,7 @@ pub(super) fn read(
         }
         Err(error) => return Err(error),
     };
-    let size = file.metadata()?.size;
+    let size = file.opened().size;
     if size > MAX_FILE {
         return Err(io::Error::other("a filter file larger than 1 MiB"));
     }

@@ -166,6 +166,12 @@ impl Deleter {
         Ok(gone)
     }
 
+    /// Removes a file that is in the way of a directory, if that is possible without a word. Tells
+    /// whether it is gone.
+    pub fn clear_away(&self, path: &RelPath, metadata: &Metadata) -> bool {
+        self.attempt(path, metadata).is_ok()
+    }
+
     /// Says at the end how much the limit on deletions left alone.
     ///
     /// # Errors

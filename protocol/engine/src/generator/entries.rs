@@ -68,25 +68,27 @@ impl Generator {
 
     // ---- directories ----
 
-    /// Makes a directory of the parent's segment, so that it is there when its own comes.
+    /// Makes a directory of the parent's segment, so that it is there when its own comes and the
+    /// parent's time can be set once its own segment is finished.
     fn create_early(&mut self, entry: &Entry) -> Result<(), Fatal> {
         let path = self.path_of(entry)?;
         if self.run.options.dry_run || self.run.options.existing {
             return Ok(());
         }
-        match self.look(&path)? {
-            Looked::At(Some(local)) if local.kind == Kind::Directory => Ok(()),
-            Looked::At(None) => match self.tree.create_dir(&path, entry.permissions() | 0o700) {
-                Ok(()) => {
-                    self.changed.name_changed(&path);
-                    self.created_early.insert(path);
-                    Ok(())
-                }
-                // Its own segment tries again and reports what is wrong.
-                Err(_) => Ok(()),
-            },
-            Looked::At(Some(_)) | Looked::Failed => Ok(()),
+        let Looked::At(local) = self.look(&path)? else {
+            return Ok(());
+        };
+        // What cannot be done now, its own segment tries again and reports.
+        let is_free = match local {
+            Some(local) if local.kind == Kind::Directory => return Ok(()),
+            Some(other) => self.deleter.clear_away(&path, &other),
+            None => true,
+        };
+        if is_free && self.tree.create_dir(&path, entry.permissions() | 0o700).is_ok() {
+            self.changed.name_changed(&path);
+            self.created_early.insert(path);
         }
+        Ok(())
     }
 
     /// Makes or adjusts a directory, reports it, deletes in it.

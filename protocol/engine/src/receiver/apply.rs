@@ -98,45 +98,50 @@ impl Receiver<'_> {
         let Rebuild { stage, failed, position, literal, matched, .. } = rebuild;
         add(&self.run.tally().literal_bytes, literal);
         add(&self.run.tally().matched_bytes, matched);
-        match (arrived, stage) {
-            (Arrived::Whole, Some(stage)) => {
-                let staged = Staged { stage, path: &path, basis_path: &basis_path, len: position };
-                if self.put_in_place(staged, entry)? {
-                    add(&self.run.tally().transferred, 1);
-                    add(&self.run.tally().transferred_bytes, entry.size);
-                    self.itemize(head, entry);
-                    self.run.on(&Event::TransferDone {
-                        path: path.as_bytes(),
-                        size: position,
-                        literal,
-                        matched,
-                    });
-                    return self.tell(FromReceiver::Done(index));
-                }
-                self.tell(FromReceiver::Failed(index))
+        let whole = stage.filter(|_| arrived == Arrived::Whole);
+        if let Some(stage) = whole {
+            let staged = Staged { stage, path: &path, basis_path: &basis_path, len: position };
+            if !self.put_in_place(staged, entry)? {
+                return self.tell(FromReceiver::Failed(index));
             }
-            (Arrived::Mismatch, _) if self.asked_again.insert(index) => {
-                self.tell(FromReceiver::Redo(index))
-            }
-            (Arrived::Mismatch, _) => {
-                self.run.problem(
-                    Severity::Partial,
-                    path.as_bytes(),
-                    "its content did not match its checksum twice, so the old version was kept; \
-                     it probably changed while it was being read: run again",
-                )?;
-                self.tell(FromReceiver::Failed(index))
-            }
-            (Arrived::NotStored | Arrived::Whole, _) => {
-                let why = failed.map_or_else(|| "unknown".to_owned(), |error| error.to_string());
-                self.run.problem(
-                    Severity::Partial,
-                    path.as_bytes(),
-                    format!("it could not be written on the target: {why}"),
-                )?;
-                self.tell(FromReceiver::Failed(index))
-            }
+            add(&self.run.tally().transferred, 1);
+            add(&self.run.tally().transferred_bytes, entry.size);
+            self.itemize(head, entry);
+            self.run.on(&Event::TransferDone {
+                path: path.as_bytes(),
+                size: position,
+                literal,
+                matched,
+            });
+            return self.tell(FromReceiver::Done(index));
         }
+        // The staged file is gone by now: the generator may finish the directory's time.
+        if arrived == Arrived::Mismatch {
+            if self.asked_again.insert(index) {
+                return self.tell(FromReceiver::Redo(index));
+            }
+            let left = if in_place {
+                "what was updated in place is not complete"
+            } else {
+                "the old version was kept"
+            };
+            self.run.problem(
+                Severity::Partial,
+                path.as_bytes(),
+                format!(
+                    "its content did not match its checksum twice, and {left}; \
+                     it probably changed while it was being read: run again"
+                ),
+            )?;
+        } else {
+            let why = failed.map_or_else(|| "unknown".to_owned(), |error| error.to_string());
+            self.run.problem(
+                Severity::Partial,
+                path.as_bytes(),
+                format!("it could not be written on the target: {why}"),
+            )?;
+        }
+        self.tell(FromReceiver::Failed(index))
     }
 
     /// The basis that the sender was told of; only what the generator offers is taken.

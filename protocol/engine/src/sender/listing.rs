@@ -13,12 +13,13 @@ use crate::observe::Event;
 use crate::outcome::{ExitCode, Fatal};
 use crate::queue::{Drain, Feed, weighted};
 use crate::run::{Run, add};
+use crate::tree::Source;
 use crate::walk::{Found, HardLinks, Rules, Walker};
 
 /// Entries that a sender keeps listed ahead of the requests.
 const AHEAD: usize = 1000;
 /// Bytes of entries that may wait between the walker and the sender.
-const WAITING: usize = 4 << 20;
+const WAITING: usize = 1 << 20;
 /// What one waiting entry is counted as, in bytes, beside its name.
 const ENTRY_WEIGHT: usize = 160;
 /// Entries encoded between two looks at whether the data are due.
@@ -37,6 +38,9 @@ pub(super) struct Listing {
     encoder: EntryEncoder,
     links: HardLinks,
     ids: IdList,
+    /// Whether owners' names travel, and whether within the entries.
+    names: bool,
+    incremental: bool,
     /// Which source argument each entry came from, by the start of its segment.
     args: HashMap<u32, Vec<usize>>,
     /// The directory that a live segment lists, by the segment's start.
@@ -63,11 +67,38 @@ impl Listing {
             encoder: EntryEncoder::new(&run.negotiated, &run.options),
             links: HardLinks::default(),
             ids: IdList::default(),
+            names: !run.options.numeric_ids,
+            incremental: run.negotiated.incremental(),
             args: HashMap::new(),
             own: HashMap::new(),
             complete: false,
         };
         Ok((listing, walker))
+    }
+}
+
+impl Listing {
+    /// Tells the names of an entry's owner and group where they have not been told yet: in the
+    /// entry itself, or for the lists behind the entries (§9.2, §9.6).
+    fn name_owner(&mut self, entry: &mut Entry, tree: &dyn Source) {
+        let Self { encoder, ids, incremental, .. } = self;
+        if *incremental {
+            let user = encoder.lacks_user(entry.uid).then(|| tree.user_name(entry.uid)).flatten();
+            let group =
+                encoder.lacks_group(entry.gid).then(|| tree.group_name(entry.gid)).flatten();
+            if user.is_some() || group.is_some() {
+                let extra = entry.extra.get_or_insert_default();
+                extra.user = user.map(Into::into);
+                extra.group = group.map(Into::into);
+            }
+            return;
+        }
+        if !ids.knows_user(entry.uid) {
+            ids.add_user(entry.uid, &tree.user_name(entry.uid).unwrap_or_default());
+        }
+        if !ids.knows_group(entry.gid) {
+            ids.add_group(entry.gid, &tree.group_name(entry.gid).unwrap_or_default());
+        }
     }
 }
 
@@ -135,28 +166,30 @@ impl Sender {
 
     fn send_segment(&mut self, batch: Batch, start: u32) -> Result<(), Fatal> {
         let Batch { dir, mut found } = batch;
-        let Listing { encoder, links, ids, .. } = &mut self.listing;
-        encoder.start_segment(start);
+        self.listing.encoder.start_segment(start);
         let hard_links = self.run.options.hard_links > 0;
-        let mut bytes = 0;
+        let (mut bytes, mut files) = (0, 0);
         let mut index = start;
         for some in found.chunks_mut(ENCODE_AT_ONCE) {
             for found in some.iter_mut() {
                 if hard_links {
-                    links.assign(found, index);
+                    self.listing.links.assign(found, index);
                 }
-                let entry = &found.entry;
-                if entry.kind() == Kind::File {
-                    bytes += entry.size;
-                    add(&self.run.tally().listed_files, 1);
+                if found.entry.kind() == Kind::File {
+                    bytes += found.entry.size;
+                    files += 1;
                 }
-                ids.note(entry);
+                if let Some(arg) = self.roots.get(found.arg).filter(|_| self.listing.names) {
+                    self.listing.name_owner(&mut found.entry, &*arg.tree);
+                }
                 index += 1;
             }
-            encode(&self.run.writer, encoder, some)?;
+            encode(&self.run.writer, &mut self.listing.encoder, some)?;
         }
+        add(&self.run.tally().listed_files, files);
         let io_error = self.run.io_error();
         self.told_io_error = io_error;
+        let encoder = &mut self.listing.encoder;
         self.run.writer.data(|out| encoder.end(io_error, out))?;
         add(&self.run.tally().listed, found.len() as u64);
         add(&self.run.tally().listed_bytes, bytes);

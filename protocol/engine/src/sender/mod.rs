@@ -10,7 +10,6 @@ pub mod search;
 mod serve;
 pub mod window;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
 
@@ -71,7 +70,6 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
         lists: Lists::default(),
         listing,
         roots,
-        asked: HashSet::new(),
         small: Vec::new(),
         told_io_error: 0,
         run: Arc::clone(run),
@@ -105,8 +103,6 @@ struct Sender {
     lists: Lists,
     listing: Listing,
     roots: Vec<SourceArg>,
-    /// Indexes that were asked for once: a second request is a redo.
-    asked: HashSet<u32>,
     /// Holds one small file at a time.
     small: Vec<u8>,
     /// The I/O error bits that the peer knows.

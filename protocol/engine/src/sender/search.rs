@@ -6,9 +6,8 @@ use bascule_wire::rolling::Rolling;
 use bascule_wire::strong::{Digest, FileHasher, StrongSum};
 use bascule_wire::sums::BlockSums;
 
-use super::window::Window;
+use super::window::{Content, Window};
 use crate::outcome::Fatal;
-use crate::tree::ReadAt;
 
 /// Literal data are passed on once this many bytes wait.
 const LITERAL: u64 = 32 * 1024;
@@ -46,22 +45,21 @@ pub struct Found {
     pub error: Option<io::Error>,
 }
 
-/// Passes the first `len` bytes of `file` on as data and, where `sums` knows them, as blocks.
-/// With `in_place` only blocks that the peer has not overwritten yet are used (§15).
+/// Passes `content` on as data and, where `sums` knows it, as blocks. With `in_place` only
+/// blocks that the peer has not overwritten yet are used (§15).
 ///
 /// # Errors
 /// What `out` says. Trouble with the file is in [`Found`].
 pub fn send(
-    file: &dyn ReadAt,
-    len: u64,
+    content: Content<'_>,
     sums: Option<&BlockSums>,
     strong: &StrongSum,
     in_place: bool,
     out: &mut dyn Tokens,
 ) -> Result<Found, Fatal> {
     let mut search = Search {
-        window: Window::new(file, len),
-        len,
+        window: Window::new(content),
+        len: content.len(),
         hasher: strong.file(),
         literal: 0,
         matched: 0,
@@ -260,7 +258,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tree::Metadata;
+    use crate::tree::{Metadata, ReadAt};
 
     struct Bytes<'a>(&'a [u8]);
 
@@ -270,6 +268,10 @@ mod tests {
             let read = rest.len().min(buf.len()).min(1000);
             buf[..read].copy_from_slice(&rest[..read]);
             Ok(read)
+        }
+
+        fn opened(&self) -> &Metadata {
+            unreachable!("the search asks for content only")
         }
 
         fn metadata(&self) -> io::Result<Metadata> {
@@ -333,8 +335,12 @@ mod tests {
         let known = (sums.head().count > 0).then_some(&sums);
         let mut out = Rebuilt { basis, head: *sums.head(), content: Vec::new(), in_place };
         let len = file.len() as u64;
-        let found =
-            send(&Bytes(file), len, known, &strong, in_place, &mut out).expect("nothing breaks");
+        let read = Content::File { file: &Bytes(file), len };
+        let found = send(read, known, &strong, in_place, &mut out).expect("nothing breaks");
+        let mut again = Rebuilt { basis, head: *sums.head(), content: Vec::new(), in_place };
+        let held = send(Content::Held(file), known, &strong, in_place, &mut again);
+        assert_eq!(held.expect("nothing breaks").literal, found.literal);
+        assert!(again.content == file, "held in memory it is the same");
         assert!(out.content == file, "the tokens rebuild the file");
         assert!(found.error.is_none());
         assert_eq!(found.literal + found.matched, len);
@@ -364,8 +370,8 @@ mod tests {
         let strong = strong_sum();
         let mut out =
             Rebuilt { basis: b"", head: SumHead::EMPTY, content: Vec::new(), in_place: false };
-        let found =
-            send(&Bytes(b"short"), 100, None, &strong, false, &mut out).expect("nothing breaks");
+        let content = Content::File { file: &Bytes(b"short"), len: 100 };
+        let found = send(content, None, &strong, false, &mut out).expect("nothing breaks");
         assert!(found.error.is_some());
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
+use bascule_wire::WireError;
 use bascule_wire::decode::decode_with;
 use bascule_wire::flist::{Entry, Kind};
 use bascule_wire::message::Message;
@@ -12,6 +13,7 @@ use bytes::BytesMut;
 
 use super::Sender;
 use super::search::{self, Tokens};
+use super::window::Content;
 use crate::generator::signature::read_full;
 use crate::link::{WireReader, WireWriter};
 use crate::observe::Event;
@@ -24,23 +26,6 @@ use crate::tree::{Metadata, ReadAt};
 const SMALL: u64 = 256 * 1024;
 /// How often a small file that keeps changing is read before it is given up for this time.
 const TRIES: usize = 5;
-
-/// A small file's content, held in memory.
-struct Held<'a>(&'a [u8]);
-
-impl ReadAt for Held<'_> {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let rest = usize::try_from(offset).ok().and_then(|from| self.0.get(from..));
-        let rest = rest.unwrap_or_default();
-        let read = rest.len().min(buf.len());
-        buf[..read].copy_from_slice(&rest[..read]);
-        Ok(read)
-    }
-
-    fn metadata(&self) -> io::Result<Metadata> {
-        Err(ErrorKind::Unsupported.into())
-    }
-}
 
 impl Sender {
     /// Answers a request for data.
@@ -64,7 +49,6 @@ impl Sender {
                 format!("the peer asked for the data of index {index}, which is no regular file"),
             ));
         }
-        self.asked.insert(index);
         let path = entry.path();
         let opened = self.open(&path, arg);
         let (file, metadata) = match opened {
@@ -86,17 +70,16 @@ impl Sender {
         let mut out = WireTokens {
             tokens: &mut self.tokens,
             writer: &self.run.writer,
-            told: 0,
             observer: &*self.run.observer,
-            spare: BytesMut::new(),
         };
         let inplace = self.run.options.inplace;
         let sums = (sums.head().count > 0).then_some(&sums);
-        let found = if small {
-            search::send(&Held(&self.small), length, sums, &self.strong, inplace, &mut out)?
+        let content = if small {
+            Content::Held(&self.small)
         } else {
-            search::send(&*file, length, sums, &self.strong, inplace, &mut out)?
+            Content::File { file: &*file, len: length }
         };
+        let found = search::send(content, sums, &self.strong, inplace, &mut out)?;
         out.end()?;
         let changed = !stable || (!small && !unchanged_since(&*file, &metadata));
         let mut digest = found.digest.as_ref().to_vec();
@@ -122,10 +105,8 @@ impl Sender {
                  run again",
             );
         }
-        let moved = (metadata.size, metadata.mtime, metadata.nanos)
-            != (entry.size, entry.mtime, entry.nanos)
-            && (metadata.size, metadata.mtime) != (entry.size, entry.mtime);
-        if moved {
+        if (metadata.size, metadata.mtime, metadata.nanos) != (entry.size, entry.mtime, entry.nanos)
+        {
             self.run.problem(
                 Severity::Vanished,
                 &path,
@@ -150,10 +131,7 @@ impl Sender {
         let path = if root.base.is_root() { RelPath::parse(path) } else { root.base.join(path) };
         let path = path.map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
         let file = root.tree.open(&path)?;
-        let metadata = file.metadata()?;
-        if metadata.kind != Kind::File {
-            return Err(io::Error::other("it is no longer a regular file"));
-        }
+        let metadata = *file.opened();
         Ok((file, metadata))
     }
 
@@ -212,34 +190,38 @@ struct WireTokens<'a> {
     tokens: &'a mut TokenEncoder,
     writer: &'a WireWriter,
     observer: &'a dyn crate::observe::Observer,
-    told: u64,
-    spare: BytesMut,
 }
 
 impl WireTokens<'_> {
     fn end(&mut self) -> Result<(), Fatal> {
-        self.tokens.end(&mut self.spare)?;
-        let spare = self.spare.split();
-        self.writer.data(|out| out.extend_from_slice(&spare))
+        self.put(|tokens, out| tokens.end(out))
     }
 
-    fn pass_on(&mut self, progress: usize) -> Result<(), Fatal> {
-        let spare = self.spare.split();
-        self.writer.data(|out| out.extend_from_slice(&spare))?;
-        self.told += progress as u64;
-        self.observer.on(&Event::TransferProgress { bytes: progress as u64 });
-        Ok(())
+    fn put(
+        &mut self,
+        encode: impl FnOnce(&mut TokenEncoder, &mut BytesMut) -> Result<(), WireError>,
+    ) -> Result<(), Fatal> {
+        let mut encoded = Ok(());
+        let tokens = &mut *self.tokens;
+        self.writer.data(|out| encoded = encode(tokens, out))?;
+        Ok(encoded?)
+    }
+
+    fn progress(&self, data: &[u8]) {
+        self.observer.on(&Event::TransferProgress { bytes: data.len() as u64 });
     }
 }
 
 impl Tokens for WireTokens<'_> {
     fn literal(&mut self, data: &[u8]) -> Result<(), Fatal> {
-        self.tokens.literal(data, &mut self.spare)?;
-        self.pass_on(data.len())
+        self.put(|tokens, out| tokens.literal(data, out))?;
+        self.progress(data);
+        Ok(())
     }
 
     fn matched(&mut self, block: u32, data: &[u8]) -> Result<(), Fatal> {
-        self.tokens.matched(block, data, &mut self.spare)?;
-        self.pass_on(data.len())
+        self.put(|tokens, out| tokens.matched(block, data, out))?;
+        self.progress(data);
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! A bounded window over a file that is read from front to back.
+//! A bounded window over content that is read from front to back.
 
 use std::io;
 
@@ -8,20 +8,48 @@ use crate::tree::ReadAt;
 /// Bytes read at once beyond what is asked for.
 const READ_AHEAD: usize = 256 * 1024;
 
-/// A window over the first `len` bytes of a file. It holds what lies between the oldest byte still
-/// needed and the newest one read, never the whole file.
+/// What is searched and sent.
+#[derive(Clone, Copy)]
+pub enum Content<'a> {
+    /// All of a small file, in memory.
+    Held(&'a [u8]),
+    /// The first `len` bytes of a file.
+    File {
+        /// The file.
+        file: &'a dyn ReadAt,
+        /// Its length in bytes.
+        len: u64,
+    },
+}
+
+impl Content<'_> {
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Held(bytes) => bytes.len() as u64,
+            Self::File { len, .. } => *len,
+        }
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A window over a content. Of a file it holds what lies between the oldest byte still needed and
+/// the newest one read, never the whole.
 pub(super) struct Window<'a> {
-    file: &'a dyn ReadAt,
-    len: u64,
+    content: Content<'a>,
     buffer: Vec<u8>,
     /// Where in the file the buffer begins.
     start: u64,
 }
 
 impl<'a> Window<'a> {
-    /// Begins at the front of the file.
-    pub(super) fn new(file: &'a dyn ReadAt, len: u64) -> Self {
-        Self { file, len, buffer: Vec::new(), start: 0 }
+    /// Begins at the front.
+    pub(super) fn new(content: Content<'a>) -> Self {
+        Self { content, buffer: Vec::new(), start: 0 }
     }
 
     /// Sees to it that the bytes from `from` up to `to` (or the end) are in the window; what lies
@@ -30,7 +58,10 @@ impl<'a> Window<'a> {
     /// # Errors
     /// What the file system says; `UnexpectedEof` when the file has become shorter.
     pub(super) fn hold(&mut self, keep: u64, to: u64) -> io::Result<()> {
-        let to = to.min(self.len);
+        let Content::File { file, len } = self.content else {
+            return Ok(());
+        };
+        let to = to.min(len);
         let held = self.start + self.buffer.len() as u64;
         if to <= held {
             return Ok(());
@@ -38,10 +69,10 @@ impl<'a> Window<'a> {
         let dropped = (keep.max(self.start) - self.start).min(self.buffer.len() as u64) as usize;
         self.buffer.drain(..dropped);
         self.start += dropped as u64;
-        let wanted = (to + READ_AHEAD as u64).min(self.len) - held;
+        let wanted = (to + READ_AHEAD as u64).min(len) - held;
         let old = self.buffer.len();
         self.buffer.resize(old + wanted as usize, 0);
-        let read = read_full(self.file, held, &mut self.buffer[old..]);
+        let read = read_full(file, held, &mut self.buffer[old..]);
         let got = *read.as_ref().unwrap_or(&0);
         self.buffer.truncate(old + got);
         read?;
@@ -56,8 +87,12 @@ impl<'a> Window<'a> {
 
     /// The bytes from `from` up to `to`, as far as they are held.
     pub(super) fn bytes(&self, from: u64, to: u64) -> &[u8] {
-        let end = self.start + self.buffer.len() as u64;
+        let held = match self.content {
+            Content::Held(bytes) => bytes,
+            Content::File { .. } => &self.buffer,
+        };
+        let end = self.start + held.len() as u64;
         let (from, to) = (from.clamp(self.start, end), to.clamp(self.start, end));
-        &self.buffer[(from - self.start) as usize..(to.max(from) - self.start) as usize]
+        &held[(from - self.start) as usize..(to.max(from) - self.start) as usize]
     }
 }

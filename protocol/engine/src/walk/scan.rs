@@ -1,6 +1,5 @@
 //! Turns directories into list entries.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -39,14 +38,7 @@ pub struct Walker {
     args: Vec<SourceArg>,
     rules: Rules,
     strong: StrongSum,
-    names: Names,
     file_systems: Vec<Option<u64>>,
-}
-
-#[derive(Default)]
-struct Names {
-    users: HashMap<u32, Option<Box<[u8]>>>,
-    groups: HashMap<u32, Option<Box<[u8]>>>,
 }
 
 impl Walker {
@@ -55,7 +47,6 @@ impl Walker {
         Self {
             strong: StrongSum::new(&run.negotiated),
             file_systems: vec![None; args.len()],
-            names: Names::default(),
             run,
             args,
             rules,
@@ -315,24 +306,6 @@ impl Walker {
                     self.missed(&name, &error)?;
                     return Ok(None);
                 }
-            }
-        }
-        if !options.numeric_ids {
-            if options.owner {
-                extra.user = self
-                    .names
-                    .users
-                    .entry(metadata.uid)
-                    .or_insert_with(|| tree.user_name(metadata.uid).map(Into::into))
-                    .clone();
-            }
-            if options.group {
-                extra.group = self
-                    .names
-                    .groups
-                    .entry(metadata.gid)
-                    .or_insert_with(|| tree.group_name(metadata.gid).map(Into::into))
-                    .clone();
             }
         }
         let mode = match &self.rules.chmod {

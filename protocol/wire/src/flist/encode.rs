@@ -93,6 +93,17 @@ impl EntryEncoder {
         self.segment_start = start;
     }
 
+    /// Whether the next entry of this owner should carry the owner's name (§9.2.11): ids have
+    /// their names told once.
+    pub fn lacks_user(&self, uid: u32) -> bool {
+        self.layout.incremental && self.layout.owner && !self.named_users.contains(&uid)
+    }
+
+    /// As [`Self::lacks_user`], for the group (§9.2.12).
+    pub fn lacks_group(&self, gid: u32) -> bool {
+        self.layout.incremental && self.layout.group && !self.named_groups.contains(&gid)
+    }
+
     /// Appends one entry.
     ///
     /// # Errors

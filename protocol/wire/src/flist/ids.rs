@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 
-use super::entry::Entry;
 use crate::decode::{Cursor, Decode, Stop, decode_with};
 use crate::error::WireError;
 use crate::options::Options;
@@ -33,31 +32,24 @@ impl IdList {
         self.groups.get(&gid).filter(|_| gid != 0).map(|name| &**name)
     }
 
-    /// Adds a user's name.
+    /// Adds a user's name; an empty one does not travel.
     pub fn add_user(&mut self, uid: u32, name: &[u8]) {
         self.users.insert(uid, name.into());
     }
 
-    /// Adds a group's name.
+    /// Adds a group's name; an empty one does not travel.
     pub fn add_group(&mut self, gid: u32, name: &[u8]) {
         self.groups.insert(gid, name.into());
     }
 
-    /// Takes over the names that an entry carries.
-    pub fn note(&mut self, entry: &Entry) {
-        let Some(extra) = entry.extra.as_deref() else {
-            return;
-        };
-        if let Some(name) = &extra.user
-            && !self.users.contains_key(&entry.uid)
-        {
-            self.add_user(entry.uid, name);
-        }
-        if let Some(name) = &extra.group
-            && !self.groups.contains_key(&entry.gid)
-        {
-            self.add_group(entry.gid, name);
-        }
+    /// Whether [`Self::add_user`] was called for this id.
+    pub fn knows_user(&self, uid: u32) -> bool {
+        self.users.contains_key(&uid)
+    }
+
+    /// Whether [`Self::add_group`] was called for this id.
+    pub fn knows_group(&self, gid: u32) -> bool {
+        self.groups.contains_key(&gid)
     }
 
     /// Appends the lists that `options` ask for.

@@ -184,6 +184,19 @@ fn one(
     entry
 }
 
+/// Takes over the names that an entry carries, the first of each id.
+fn note(ids: &mut IdList, entry: &Entry) {
+    let Some(extra) = entry.extra.as_deref() else {
+        return;
+    };
+    if let Some(name) = extra.user.as_deref().filter(|_| !ids.knows_user(entry.uid)) {
+        ids.add_user(entry.uid, name);
+    }
+    if let Some(name) = extra.group.as_deref().filter(|_| !ids.knows_group(entry.gid)) {
+        ids.add_group(entry.gid, name);
+    }
+}
+
 /// Without the names of owners, which travel once only.
 fn nameless(entry: &Entry) -> Entry {
     let mut entry = entry.clone();
@@ -214,7 +227,7 @@ proptest! {
             let mut out = BytesMut::new();
             for entry in entries {
                 encoder.entry(entry, &mut out).expect("it can be sent");
-                meant.note(entry);
+                note(&mut meant, entry);
             }
             encoder.end(io_error, &mut out);
             let mut buf = BytesMut::new();
@@ -232,7 +245,7 @@ proptest! {
             let carried = negotiated.varint_flags() || negotiated.safe_flist();
             prop_assert_eq!(end, Some(if carried { io_error } else { 0 }));
             prop_assert!(buf.is_empty());
-            read.iter().for_each(|entry| told.note(entry));
+            read.iter().for_each(|entry| note(&mut told, entry));
             let plain = |entries: &[Entry]| entries.iter().map(nameless).collect::<Vec<_>>();
             prop_assert_eq!(plain(&read), plain(entries));
             start += u32::try_from(entries.len()).expect("few") + 1;

@@ -49,12 +49,12 @@ pub(super) fn mux(data: &[u8]) {
     let frames = joined(whole.items);
     assert_eq!(frames, joined(cut.items), "the cut changed the frames");
     for frame in frames {
-        let mut out = BytesMut::new();
+        let mut encoder = MuxEncoder::new();
         match &frame {
-            Frame::Data(data) => MuxEncoder::new().data(data, &mut out),
-            Frame::Message(message) => message.encode(&mut out),
+            Frame::Data(data) => encoder.data(|out| out.extend_from_slice(data)),
+            Frame::Message(message) => encoder.message(message),
         }
-        let read = joined(again(&mut MuxDecoder::new(), &out));
+        let read = joined(again(&mut MuxDecoder::new(), &encoder.take()));
         if let Frame::Message(message) = &frame
             && let Some(said) = text(message)
         {
