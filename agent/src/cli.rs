@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use bascule_wire::args::parse_size;
+use bascule_wire::limits::MAX_BLOCK;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 /// Mirrors folders to or from an rsync daemon, keeping dates and propagating deletions.
@@ -76,6 +78,9 @@ pub struct Connection {
 /// What to transfer and how.
 #[derive(Debug, Args)]
 pub struct RunOptions {
+    /// What is on already, accepted for the hand that types it.
+    #[command(flatten)]
+    pub preset: Preset,
     /// Change nothing; with -i, show what would be changed.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -121,8 +126,8 @@ pub struct RunOptions {
     /// Turn runs of zeros into holes.
     #[arg(short = 'S', long)]
     pub sparse: bool,
-    /// Block length in bytes.
-    #[arg(short = 'B', long, value_name = "BYTES")]
+    /// Block length in bytes, with a suffix such as k if need be.
+    #[arg(short = 'B', long, value_name = "SIZE", value_parser = block_size)]
     pub block_size: Option<u32>,
     /// Seed of the block checksums.
     #[arg(long, value_name = "NUM")]
@@ -142,6 +147,12 @@ pub struct RunOptions {
     /// Change nothing that exists on the target.
     #[arg(long)]
     pub ignore_existing: bool,
+    /// Leave out files larger than SIZE, such as 2g.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub max_size: Option<u64>,
+    /// Leave out files smaller than SIZE.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub min_size: Option<u64>,
     /// Seconds by which times may differ; -1 compares nanoseconds (the default).
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = -1)]
     pub modify_window: i32,
@@ -220,8 +231,8 @@ pub struct RunOptions {
     /// List the whole tree before the transfer.
     #[arg(long, visible_alias = "no-i-r")]
     pub no_inc_recursive: bool,
-    /// Limit the bandwidth, in KiB per second.
-    #[arg(long, value_name = "RATE", default_value_t = 0)]
+    /// Limit the bandwidth: KiB per second, or with a suffix such as 1.5m.
+    #[arg(long, value_name = "RATE", default_value = "0", value_parser = bandwidth)]
     pub bwlimit: u64,
     /// The highest protocol to offer, 30 to 32.
     #[arg(long, value_name = "NUM")]
@@ -244,4 +255,99 @@ pub struct RunOptions {
     /// Include patterns from FILE, one per line.
     #[arg(long, value_name = "FILE")]
     pub include_from: Vec<OsString>,
+}
+
+/// The options that `bascule mirror` always has on.
+#[derive(Debug, Args)]
+pub struct Preset {
+    /// On already, with all that it stands for.
+    #[arg(short, long)]
+    archive: bool,
+    #[arg(short, long, hide = true)]
+    recursive: bool,
+    #[arg(short, long, hide = true)]
+    links: bool,
+    #[arg(short, long, hide = true, overrides_with = "no_perms")]
+    perms: bool,
+    #[arg(short, long, hide = true)]
+    times: bool,
+    #[arg(short, long, hide = true, overrides_with = "no_group")]
+    group: bool,
+    #[arg(short, long, hide = true, overrides_with = "no_owner")]
+    owner: bool,
+    #[arg(short = 'D', long = "devices", hide = true)]
+    devices: bool,
+    #[arg(long, hide = true)]
+    specials: bool,
+    #[arg(long, hide = true)]
+    partial: bool,
+    #[arg(long, hide = true)]
+    progress: bool,
+    #[arg(short = 'P', hide = true)]
+    partial_progress: bool,
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    parse_size(text, b'b').ok_or_else(|| "expected a size such as 5000, 700k or 1.5g".to_owned())
+}
+
+fn block_size(text: &str) -> Result<u32, String> {
+    let size = bytes(text)?;
+    u32::try_from(size)
+        .ok()
+        .filter(|size| *size <= MAX_BLOCK)
+        .ok_or_else(|| format!("a block has at most {MAX_BLOCK} bytes"))
+}
+
+/// KiB per second, rounded up so that a small limit is not none.
+fn bandwidth(text: &str) -> Result<u64, String> {
+    let rate = parse_size(text, b'k');
+    rate.map(|rate| rate.div_ceil(1024))
+        .ok_or_else(|| "expected a rate such as 500 (KiB per second) or 1.5m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn mirror(line: &str) -> Result<Mirror, clap::Error> {
+        let words = ["bascule", "mirror"].into_iter().chain(line.split_whitespace());
+        Cli::try_parse_from(words).map(|cli| match cli.command {
+            Command::Mirror(mirror) => *mirror,
+            Command::List(_) => unreachable!("a mirror was asked for"),
+        })
+    }
+
+    #[test]
+    fn the_command_line_makes_sense() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn takes_what_hands_type_by_habit() {
+        let line = "-avz --delete --partial --progress -rlptgoD -P a b";
+        let mirror = mirror(line).expect("accepted");
+        assert_eq!((mirror.run.verbose, mirror.run.compress), (1, true));
+        assert_eq!(mirror.paths.len(), 2);
+    }
+
+    #[test]
+    fn sizes_have_rsyncs_units() {
+        let run = mirror("--bwlimit=1.5m -B 2k --max-size=1g a b").expect("accepted").run;
+        assert_eq!((run.bwlimit, run.block_size, run.max_size), (1536, Some(2048), Some(1 << 30)));
+        let run = mirror("--bwlimit=100 a b").expect("accepted").run;
+        assert_eq!((run.bwlimit, run.max_size), (100, None));
+        assert_eq!(mirror("--bwlimit=1b a b").expect("accepted").run.bwlimit, 1);
+        for wrong in ["-B 1m", "--bwlimit=fast", "--max-size=x"] {
+            assert!(mirror(&format!("{wrong} a b")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused() {
+        let error = mirror("--no-such-option a b").expect_err("refused").to_string();
+        assert!(error.contains("--no-such-option"), "{error}");
+    }
 }

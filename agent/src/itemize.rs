@@ -90,11 +90,21 @@ fn codes(item: &Item<'_>) -> String {
 }
 
 /// A name for a terminal: printable text as it is, other bytes as `\#ooo`.
-fn shown(name: &[u8]) -> String {
+pub(crate) fn shown(name: &[u8]) -> String {
+    escaped(name, |_| false)
+}
+
+/// A peer's text for a terminal, without its last line end: nothing that could steer the terminal.
+pub(crate) fn printable(text: &[u8]) -> String {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    escaped(text, |character| matches!(character, '\n' | '\t'))
+}
+
+fn escaped(name: &[u8], passes: impl Fn(char) -> bool) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character.is_control() {
+            if character.is_control() && !passes(character) {
                 let mut buffer = [0; 4];
                 for byte in character.encode_utf8(&mut buffer).bytes() {
                     text.push_str(&format!("\\#{byte:03o}"));
@@ -134,5 +144,6 @@ mod tests {
         assert_eq!(line(&linked), "hf+++++++++ n => h1");
         assert_eq!(deletion(b"d", Kind::Directory), "*deleting   d/");
         assert_eq!(deletion(b"a\nb\xff", Kind::File), "*deleting   a\\#012b\\#377");
+        assert_eq!(printable(b"a\n\x1b[31mb\n"), "a\n\\#033[31mb");
     }
 }

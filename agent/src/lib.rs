@@ -1,7 +1,7 @@
 //! `bascule`, the agent: mirrors folders to or from an rsync daemon.
 //!
 //! [`location`] and [`local`] say where things are, [`options`] what to do, [`mirror`] does it,
-//! [`report`] tells about it.
+//! [`report`] and [`progress`] tell about it.
 
 pub mod cli;
 pub mod itemize;
@@ -10,4 +10,5 @@ pub mod local;
 pub mod location;
 pub mod mirror;
 pub mod options;
+pub mod progress;
 pub mod report;

@@ -35,6 +35,10 @@ fn main() -> ExitCode {
         tokio::spawn(async move {
             if bascule_platform::signals::interrupted().await.is_ok() {
                 asked.stop();
+                // Whoever asks twice cannot wait for a disk or a peer that does not answer.
+                if bascule_platform::signals::interrupted().await.is_ok() {
+                    std::process::exit(Code::Interrupted.code().into());
+                }
             }
         });
         match &cli.command {

@@ -38,7 +38,7 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
     let Some((destination, sources)) = locations.split_last() else {
         bail!("a source and a destination are needed");
     };
-    let console = Arc::new(Console::new(&run, cli.json));
+    let console = Arc::new(Console::new(&run, cli.json, !cli.no_progress));
     let began = Instant::now();
     let observer: Arc<dyn Observer> = Arc::<Console>::clone(&console);
     let (report, outcome) = match destination {
@@ -61,11 +61,7 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
             }
         },
     };
-    if let Err(error) = &outcome {
-        eprintln!("bascule: {error}");
-    }
-    let outcome = outcome.map_err(|error| error.exit);
-    Ok(console.conclude(&run, report, outcome, began.elapsed()))
+    Ok(console.conclude(&run, report, &outcome, began.elapsed()))
 }
 
 type Ended = (Report, Result<(), SessionError>);

@@ -56,6 +56,8 @@ pub fn options(cli: &RunOptions, connection: &Connection) -> anyhow::Result<Opti
     options.update = cli.update;
     options.existing = cli.existing;
     options.ignore_existing = cli.ignore_existing;
+    options.max_size = cli.max_size;
+    options.min_size = cli.min_size;
     options.modify_window = cli.modify_window;
     options.delete = delete_timing(cli)?;
     options.delete_excluded = cli.delete_excluded;

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bascule_engine::observe::{Event, Observer};
 use bascule_engine::outcome::{ExitCode, Problem, Report, Severity};
+use bascule_session::error::SessionError;
 use bascule_wire::Options;
 
 use crate::itemize;
+use crate::progress::{Progress, duration};
 
 /// Problems that a JSON document lists at most.
 const MAX_PROBLEMS: usize = 1000;
@@ -20,18 +22,20 @@ pub struct Console {
     names: bool,
     quiet: bool,
     json: bool,
+    progress: Progress,
     deletions: AtomicU64,
     problems: Mutex<Vec<Problem>>,
 }
 
 impl Console {
     /// Prints as much as `options` ask for; with `json` only the final document.
-    pub fn new(options: &Options, json: bool) -> Self {
+    pub fn new(options: &Options, json: bool, progress: bool) -> Self {
         Self {
             itemize: options.itemize > 0 && !json,
             names: options.verbose > 0 && !json,
             quiet: options.quiet,
             json,
+            progress: Progress::start(progress && !options.quiet),
             deletions: AtomicU64::new(0),
             problems: Mutex::new(Vec::new()),
         }
@@ -39,7 +43,9 @@ impl Console {
 
     fn print(&self, line: &str) {
         // A closed pipe on the other side of our output must not end the run.
-        let _ = writeln!(std::io::stdout(), "{line}");
+        self.progress.above(|| {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        });
     }
 
     /// Tells how the run went, and gives the exit code.
@@ -47,14 +53,22 @@ impl Console {
         &self,
         options: &Options,
         mut report: Report,
-        outcome: Result<(), ExitCode>,
+        outcome: &Result<(), SessionError>,
         elapsed: Duration,
     ) -> ExitCode {
+        self.progress.finish();
         report.counters.deleted =
             report.counters.deleted.max(self.deletions.load(Ordering::Relaxed));
-        let exit = outcome.map_or_else(|exit| exit, |()| report.exit_code());
+        let exit = match outcome {
+            Ok(()) => report.exit_code(),
+            Err(error) => error.exit,
+        };
+        if let Err(error) = outcome {
+            let _ = writeln!(std::io::stderr(), "bascule: {error}");
+        }
         if self.json {
-            self.print(&self.document(&report, exit, elapsed).to_string());
+            let error = outcome.as_ref().err().map(ToString::to_string);
+            self.print(&self.document(options, &report, exit, error, elapsed).to_string());
         } else if !self.quiet {
             if options.stats {
                 self.print(&statistics(&report));
@@ -64,12 +78,22 @@ impl Console {
         exit
     }
 
-    fn document(&self, report: &Report, exit: ExitCode, elapsed: Duration) -> serde_json::Value {
+    fn document(
+        &self,
+        options: &Options,
+        report: &Report,
+        exit: ExitCode,
+        error: Option<String>,
+        elapsed: Duration,
+    ) -> serde_json::Value {
         let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         let counters = &report.counters;
         serde_json::json!({
             "exit_code": exit.code(),
             "ok": exit == ExitCode::Success,
+            "meaning": exit.meaning(),
+            "error": error,
+            "dry_run": options.dry_run,
             "seconds": elapsed.as_secs_f64(),
             "files_listed": counters.listed_files,
             "entries_listed": counters.listed,
@@ -83,6 +107,7 @@ impl Console {
             "bytes_sent": counters.wire_written,
             "bytes_received": counters.wire_read,
             "problems": problems.iter().map(|problem| serde_json::json!({
+                "severity": problem.severity.as_str(),
                 "path": String::from_utf8_lossy(&problem.path),
                 "text": problem.text,
                 "remote": problem.remote,
@@ -93,10 +118,11 @@ impl Console {
 
 impl Observer for Console {
     fn on(&self, event: &Event<'_>) {
+        self.progress.note(event);
         match event {
             Event::Itemized { item } if self.itemize => self.print(&itemize::line(item)),
             Event::Itemized { item } if self.names && item.flags.is_significant() => {
-                self.print(&String::from_utf8_lossy(item.path));
+                self.print(&itemize::shown(item.path));
             }
             Event::Deleted { path, kind } => {
                 self.deletions.fetch_add(1, Ordering::Relaxed);
@@ -105,13 +131,16 @@ impl Observer for Console {
                 }
             }
             Event::PeerText(text) if !self.json && !self.quiet => {
-                self.print(String::from_utf8_lossy(text).trim_end_matches('\n'));
+                self.print(&itemize::printable(text));
             }
             Event::Problem(problem) => {
                 let is_noise = problem.severity == Severity::Warning && self.quiet;
                 if !is_noise {
                     let whose = if problem.remote { "" } else { "bascule: " };
-                    let _ = writeln!(std::io::stderr(), "{whose}{problem}");
+                    let text = itemize::printable(problem.to_string().as_bytes());
+                    self.progress.above(|| {
+                        let _ = writeln!(std::io::stderr(), "{whose}{text}");
+                    });
                 }
                 let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
                 if problems.len() < MAX_PROBLEMS {
@@ -145,24 +174,37 @@ fn statistics(report: &Report) -> String {
 
 fn summary(options: &Options, report: &Report, exit: ExitCode, elapsed: Duration) -> String {
     let counters = &report.counters;
-    let verb = if options.dry_run { "would be transferred" } else { "transferred" };
-    let verdict = match exit {
-        ExitCode::Success => "complete".to_owned(),
-        other => format!("NOT complete (code {})", other.code()),
+    let verdict = match (exit, options.dry_run) {
+        (ExitCode::Success, false) => "complete".to_owned(),
+        (ExitCode::Success, true) => "complete (dry run, nothing was changed)".to_owned(),
+        (other, _) => format!("NOT complete (code {}): {}", other.code(), other.meaning()),
     };
-    format!(
-        "{verdict}: {} of {} files {verb} ({}), {} deleted, {} on the wire, {:.1} s",
-        counters.transferred,
-        counters.listed_files,
-        size(counters.transferred_bytes),
-        counters.deleted,
-        size(counters.wire_read + counters.wire_written),
-        elapsed.as_secs_f64(),
-    )
+    let (transferred, deleted) =
+        if options.dry_run { ("to transfer", "to delete") } else { ("transferred", "deleted") };
+    let travelled = match counters.matched_bytes {
+        0 => String::new(),
+        matched => format!(" ({} of it was there already)", size(matched)),
+    };
+    let lines = [
+        format!("{verdict}, after {}", duration(elapsed.as_secs_f64())),
+        format!("  listed       {} files, {}", counters.listed_files, size(counters.listed_bytes)),
+        format!(
+            "  {transferred:<12} {} files, {}{travelled}",
+            counters.transferred,
+            size(counters.transferred_bytes),
+        ),
+        format!("  {deleted:<12} {}", counters.deleted),
+        format!(
+            "  on the wire  {} sent, {} received",
+            size(counters.wire_written),
+            size(counters.wire_read),
+        ),
+    ];
+    lines.join("\n")
 }
 
 /// A size for people.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
     let mut unit = 0;

@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek as _, Write as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::cli::{CheckConfig, Cli, Command, Daemon, Serve};
 use crate::config::{self, Config};
 use crate::connection::Connections;
+use crate::inherited::{self, StdinClient};
 use crate::listen::{self, Family};
 use crate::log::{self, Destination};
 use crate::site::DaemonSite;
@@ -79,7 +79,7 @@ async fn serve_config(daemon: Daemon) -> Result<(), Failure> {
             .map_err(Failure::new(ExitCode::Syntax))?,
     };
     let config = load(&daemon.config, &daemon.dparam)?;
-    let on_stdin = stdin_client(daemon.stdio);
+    let on_stdin = StdinClient::find(daemon.stdio);
     let single = daemon.stdio || on_stdin.is_some();
     let global = &config.global;
     let expanded = |text: &Option<String>| {
@@ -188,15 +188,9 @@ async fn serve_single(connections: Connections, on_stdin: Option<StdinClient>) {
         }
     });
     match on_stdin {
-        Some(StdinClient::Network(stream, address)) => {
-            connections.serve(stream, Peer { address: Some(address) }, stop).await;
-        }
-        #[cfg(unix)]
-        Some(StdinClient::Local(stream)) => {
-            connections.serve(stream, Peer { address: None }, stop).await;
-        }
+        Some(client) => client.serve(&connections, stop).await,
         None => {
-            wait_on_stdio();
+            inherited::wait_on_stdio();
             let pipe = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
             connections.serve(pipe, Peer { address: None }, stop).await;
         }
@@ -204,61 +198,14 @@ async fn serve_single(connections: Connections, on_stdin: Option<StdinClient>) {
     signals.abort();
 }
 
-/// Makes reads and writes of standard input and output wait, whatever the parent made of them.
-fn wait_on_stdio() {
-    #[cfg(unix)]
-    {
-        let made = rustix::io::ioctl_fionbio(std::io::stdin(), false)
-            .and_then(|()| rustix::io::ioctl_fionbio(std::io::stdout(), false));
-        if let Err(error) = made {
-            tracing::debug!(%error, "standard input and output stay as they are");
-        }
-    }
-}
-
-/// The connection that standard input is, under inetd or systemd: it goes both ways.
-enum StdinClient {
-    Network(TcpStream, IpAddr),
-    #[cfg(unix)]
-    Local(tokio::net::UnixStream),
-}
-
-/// With `network_only`, a local socket does not count: a remote shell may have given us one for
-/// each direction.
-#[cfg(unix)]
-fn stdin_client(network_only: bool) -> Option<StdinClient> {
-    use std::os::fd::AsFd as _;
-
-    let stdin = std::io::stdin();
-    rustix::net::sockopt::socket_type(stdin.as_fd()).ok()?;
-    let socket = || stdin.as_fd().try_clone_to_owned().ok();
-    // The peer's address is missing for a socket that only listens, and of another kind for one
-    // that is no network connection.
-    let stream = std::net::TcpStream::from(socket()?);
-    if let Ok(address) = stream.peer_addr() {
-        stream.set_nonblocking(true).ok()?;
-        let address = address.ip().to_canonical();
-        return Some(StdinClient::Network(TcpStream::from_std(stream).ok()?, address));
-    }
-    if network_only {
-        return None;
-    }
-    let stream = std::os::unix::net::UnixStream::from(socket()?);
-    stream.peer_addr().ok()?;
-    stream.set_nonblocking(true).ok()?;
-    Some(StdinClient::Local(tokio::net::UnixStream::from_std(stream).ok()?))
-}
-
-#[cfg(not(unix))]
-fn stdin_client(_network_only: bool) -> Option<StdinClient> {
-    None
-}
-
 /// Starts the log. A log file that cannot be opened is no reason not to serve. With one client on
 /// standard input, standard error may lead to that client.
 fn start_log(file: Option<&Path>, verbose: u8, single: bool) {
-    let other =
-        if single && stderr_is_socket() { Destination::Nowhere } else { Destination::Stderr };
+    let other = if single && inherited::stderr_is_socket() {
+        Destination::Nowhere
+    } else {
+        Destination::Stderr
+    };
     let Some(path) = file else {
         return log::start(other, verbose);
     };
@@ -269,16 +216,6 @@ fn start_log(file: Option<&Path>, verbose: u8, single: bool) {
             tracing::error!(path = %path.display(), %error, "cannot open the log file");
         }
     }
-}
-
-#[cfg(unix)]
-fn stderr_is_socket() -> bool {
-    rustix::net::sockopt::socket_type(std::io::stderr()).is_ok()
-}
-
-#[cfg(not(unix))]
-fn stderr_is_socket() -> bool {
-    true
 }
 
 /// A file with this process's number, locked while the daemon runs and removed at the end.

@@ -15,6 +15,7 @@ pub mod exec;
 pub mod filters;
 pub mod glob;
 pub mod hosts;
+pub mod inherited;
 pub mod listen;
 pub mod log;
 pub mod modules;

@@ -130,9 +130,7 @@ pub fn mirror(whose: Whose, options: &[String], password: Option<&str>, ends: [&
     let mut items: Vec<String> = text
         .lines()
         .filter(|line| {
-            !line.starts_with("complete: ")
-                && line.starts_with(['<', '>', 'c', 'h', '.', '*'])
-                && line.get(11..12) == Some(" ")
+            line.starts_with(['<', '>', 'c', 'h', '.', '*']) && line.get(11..12) == Some(" ")
         })
         .map(ToOwned::to_owned)
         .collect();

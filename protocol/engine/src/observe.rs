@@ -20,9 +20,17 @@ pub enum Event<'a> {
     Entry(&'a bascule_wire::flist::Entry),
     /// The list is complete: totals will not grow any more.
     ListComplete,
-    /// The generator has compared one more entry with the target (receiving side only).
+    /// The generator has compared more entries with the target. On the sending side this is known
+    /// from its requests, which come in the order of the list.
     Checked {
-        /// Size in bytes of the entry if it is a regular file, else 0.
+        /// Entries since the last event of this kind.
+        entries: u64,
+        /// Their bytes (regular files only).
+        bytes: u64,
+    },
+    /// A file's data were asked for.
+    Requested {
+        /// The file's size in bytes.
         bytes: u64,
     },
     /// A file's data is about to travel.

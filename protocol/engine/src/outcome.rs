@@ -50,6 +50,29 @@ impl ExitCode {
         self as u8
     }
 
+    /// What the code means, as the end of a sentence.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Success => "everything was done",
+            Self::Syntax => "the command or the module does not allow this",
+            Self::Protocol => "the two ends do not understand each other",
+            Self::FileSelection => "the source or the destination cannot be used",
+            Self::Unsupported => "one end cannot do what was asked",
+            Self::ClientStart => "the daemon refused",
+            Self::Socket => "there is no connection, or it was lost",
+            Self::FileIo => "a file operation failed and the run could not go on",
+            Self::Stream => "the connection ended early",
+            Self::Message => "a message of the other end made no sense",
+            Self::Interrupted => "it was interrupted; run again to go on from here",
+            Self::Memory => "there was not enough memory",
+            Self::Partial => "some files could not be transferred; see the messages above",
+            Self::Vanished => "some files vanished or changed while they were read; run again",
+            Self::DeleteLimit => "the limit on deletions stopped some of them",
+            Self::Timeout => "nothing moved for too long",
+            Self::ConnectTimeout => "the daemon did not answer in time",
+        }
+    }
+
     /// Reads a number sent by a peer; unknown ones become [`ExitCode::Stream`].
     pub fn from_peer(code: i32) -> Self {
         const ALL: [ExitCode; 17] = [
@@ -122,6 +145,18 @@ pub enum Severity {
     Partial,
     /// The limit on deletions was reached (25).
     DeleteLimit,
+}
+
+impl Severity {
+    /// The name in documents for machines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Vanished => "vanished",
+            Self::Partial => "partial",
+            Self::DeleteLimit => "delete-limit",
+        }
+    }
 }
 
 /// Trouble with one path that did not stop the run.

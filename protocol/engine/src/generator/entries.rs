@@ -53,7 +53,7 @@ impl Generator {
         } else {
             self.single(index, entry)?;
         }
-        self.run.on(&Event::Checked { bytes });
+        self.run.on(&Event::Checked { entries: 1, bytes });
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use super::Generator;
 use super::decide::Content;
 use super::entries::Looked;
 use super::signature::{read_full, send_sums};
+use crate::observe::Event;
 use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
 use crate::receiver::partial_path;
@@ -153,6 +154,7 @@ impl Generator {
             return self.in_place(entry, path);
         }
         self.open(index);
+        self.run.on(&Event::Requested { bytes: entry.size });
         // Blocks need a strong sum: without one every file travels whole.
         let has_sums = self.run.negotiated.checksum != ChecksumName::None;
         let whole = self.run.options.whole_file.unwrap_or(false) && partial.is_none();

@@ -31,7 +31,7 @@ use crate::link::WireReader;
 use crate::observe::{Event, Item};
 use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
-use crate::run::{Run, Side, interrupted};
+use crate::run::{Run, Side, add, interrupted};
 use crate::tree::Target;
 
 pub use destination::Destination;
@@ -278,6 +278,10 @@ impl<'a> Receiver<'a> {
             ));
         };
         if !head.flags.is_transfer() || self.run.options.dry_run {
+            if head.flags.is_transfer() {
+                add(&self.run.tally().transferred, 1);
+                add(&self.run.tally().transferred_bytes, entry.size);
+            }
             self.itemize(&head, &entry);
             return Ok(());
         }

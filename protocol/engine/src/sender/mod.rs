@@ -13,9 +13,9 @@ pub mod window;
 use std::sync::Arc;
 use std::thread;
 
-use bascule_wire::flist::{Entry, Lists};
+use bascule_wire::flist::{Entry, Kind, Lists};
 use bascule_wire::message::Message;
-use bascule_wire::record::{Record, RecordDecoder, RecordEncoder, RecordHead};
+use bascule_wire::record::{ItemFlags, Record, RecordDecoder, RecordEncoder, RecordHead};
 use bascule_wire::stats::TransferStats;
 use bascule_wire::strong::StrongSum;
 use bascule_wire::token::TokenEncoder;
@@ -26,7 +26,7 @@ use crate::link::WireReader;
 use crate::observe::{Event, Item};
 use crate::outcome::{ExitCode, Fatal};
 use crate::receiver::EnterThread;
-use crate::run::{Run, Side};
+use crate::run::{Run, Side, add};
 use crate::walk::SourceArg;
 
 use listing::Listing;
@@ -72,6 +72,7 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
         roots,
         small: Vec::new(),
         told_io_error: 0,
+        checked: 0,
         run: Arc::clone(run),
     };
     let outcome = sender.run(reader);
@@ -107,6 +108,8 @@ struct Sender {
     small: Vec<u8>,
     /// The I/O error bits that the peer knows.
     told_io_error: u32,
+    /// The first index that the generator has not reached.
+    checked: u32,
 }
 
 impl Sender {
@@ -131,6 +134,10 @@ impl Sender {
             self.send_more_segments()?;
             match reader.next(&mut self.requests)? {
                 Record::Done => {
+                    let oldest = self.lists.iter().next().map(|oldest| oldest.end());
+                    if let Some(end) = oldest {
+                        self.note_checked(end);
+                    }
                     if self.run.negotiated.incremental() && !self.lists.is_empty() {
                         self.lists.free_oldest();
                         if !self.lists.is_empty() {
@@ -203,6 +210,7 @@ impl Sender {
     }
 
     fn answer(&mut self, reader: &mut WireReader, head: RecordHead) -> Result<(), Fatal> {
+        self.note_checked(head.index.saturating_add(1));
         let Some((entry, arg)) = self.entry(head.index) else {
             return Err(Fatal::new(
                 ExitCode::Protocol,
@@ -212,11 +220,39 @@ impl Sender {
         if head.flags.is_transfer() && !self.run.options.dry_run {
             return self.serve(reader, head, &entry, arg);
         }
+        if head.flags.is_transfer() {
+            add(&self.run.tally().transferred, 1);
+            add(&self.run.tally().transferred_bytes, entry.size);
+        }
         self.itemize(&head, &entry);
         self.put(&Record::File(head))
     }
 
+    /// The generator has come to the index `end`: everything before it has been compared.
+    fn note_checked(&mut self, end: u32) {
+        let (mut entries, mut bytes) = (0, 0);
+        for segment in self.lists.iter() {
+            let from = self.checked.max(segment.start);
+            let to = end.min(segment.end());
+            if from >= to {
+                continue;
+            }
+            let range = (from - segment.start) as usize..(to - segment.start) as usize;
+            let passed = &segment.entries[range];
+            entries += passed.len() as u64;
+            let files = passed.iter().filter(|entry| entry.kind() == Kind::File);
+            bytes += files.map(|entry| entry.size).sum::<u64>();
+        }
+        self.checked = self.checked.max(end);
+        if entries > 0 {
+            self.run.on(&Event::Checked { entries, bytes });
+        }
+    }
+
     fn itemize(&self, head: &RecordHead, entry: &Entry) {
+        if head.flags.contains(ItemFlags::IS_NEW) {
+            add(&self.run.tally().created, 1);
+        }
         self.run.on(&Event::Itemized {
             item: Item {
                 flags: head.flags,

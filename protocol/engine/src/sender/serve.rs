@@ -55,6 +55,7 @@ impl Sender {
             Ok(opened) => opened,
             Err(error) => return self.cannot_send(index, &path, &error),
         };
+        self.run.on(&Event::Requested { bytes: metadata.size });
         self.run.on(&Event::TransferStarted { path: &path, size: metadata.size });
         let small = metadata.size <= SMALL;
         let (length, stable) = if small {

@@ -176,6 +176,11 @@ impl Lists {
         self.live.pop_front()
     }
 
+    /// The live segments, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.live.iter()
+    }
+
     /// Whether no segment is live.
     pub fn is_empty(&self) -> bool {
         self.live.is_empty()
