@@ -1,1 +1,3 @@
-//! Benchmarks of Bascule against the real rsync.
+//! Benchmarks of Bascule against the real rsync: [`mail`] makes trees, the program compares.
+
+pub mod mail;

@@ -1,9 +1,10 @@
 //! Whole-system tests: Bascule against the real rsync.
 //!
 //! [`peer`] starts daemons and runs clients, [`scratch`] makes trees, [`judge`] compares them
-//! without any of Bascule's own code.
+//! without any of Bascule's own code, [`model`] says what a mirror has to come to.
 #![cfg(unix)]
 
 pub mod judge;
+pub mod model;
 pub mod peer;
 pub mod scratch;

@@ -109,10 +109,11 @@ impl Root {
     fn open_directory(&self, path: &RelPath) -> io::Result<OwnedFd> {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-        match self.openat2(path, DIRECTORY, resolve) {
+        let opened = match self.openat2(path, DIRECTORY, resolve) {
             Some(opened) => opened,
             None => self.walk_to(path),
-        }
+        };
+        opened.map_err(not_through_a_symlink)
     }
 
     /// `None` when the system call is not to be had here.
@@ -150,6 +151,14 @@ impl Root {
     }
 }
 
+/// To a tree that follows no symlinks, a symlink is just no directory.
+fn not_through_a_symlink(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return io::Error::new(io::ErrorKind::NotADirectory, "a symlink is in the way");
+    }
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +179,10 @@ mod tests {
             for refused in ["out", "out/etc", "in", "in/b", "missing"] {
                 assert!(walk(&root, &path(refused)).is_err(), "{refused}");
             }
+        }
+        for refused in ["out", "in/b"] {
+            let error = root.directory(&path(refused)).expect_err(refused);
+            assert_eq!(error.kind(), io::ErrorKind::NotADirectory, "{refused}");
         }
         assert!(root.subroot(&path("in/b")).is_ok());
         assert!(root.subroot(&path("out")).is_err());

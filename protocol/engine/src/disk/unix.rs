@@ -51,7 +51,10 @@ impl Disk {
         let (dir, base) = self.root.parent_of(path)?;
         // Without NONBLOCK a FIFO in the file's place would hold this thread for ever.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = openat(dir.as_fd(), base, flags, mode)?;
+        let file = openat(dir.as_fd(), base, flags, mode).map_err(|error| match error {
+            rustix::io::Errno::LOOP => io::Error::other("a symlink is in its place"),
+            other => other.into(),
+        })?;
         let opened = metadata(&fstat(&file)?);
         if opened.kind == Kind::File {
             Ok((file, opened))

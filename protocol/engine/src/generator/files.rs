@@ -31,8 +31,13 @@ impl Generator {
         if self.is_left_out(entry, local.as_ref()) {
             return self.out_of_reach(entry);
         }
-        if let Some(directory) = local.filter(|local| local.kind == Kind::Directory) {
-            if !self.deleter.make_room(&path, &directory)? {
+        // Anything else goes when the new file takes its name; in place it has to go first.
+        let in_place = self.run.options.inplace;
+        let blocks = |local: &Metadata| {
+            local.kind == Kind::Directory || (in_place && local.kind != Kind::File)
+        };
+        if let Some(other) = local.filter(blocks) {
+            if !self.deleter.make_room(&path, &other)? {
                 return self.out_of_reach(entry);
             }
             local = None;
