@@ -1,10 +1,12 @@
 //! Whole-system tests: Bascule against the real rsync.
 //!
 //! [`peer`] starts daemons and runs clients, [`scratch`] makes trees, [`judge`] compares them
-//! without any of Bascule's own code, [`model`] says what a mirror has to come to.
+//! without any of Bascule's own code, [`model`] says what a mirror has to come to, [`mail`]
+//! makes large trees of messages.
 #![cfg(unix)]
 
 pub mod judge;
+pub mod mail;
 pub mod model;
 pub mod peer;
 pub mod scratch;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whose program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Whose {
     /// Bascule's.
     Ours,
@@ -23,11 +23,20 @@ pub enum Whose {
 /// # Panics
 /// When it was not built: run `./test`, which builds it first.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let dir = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
-    let path = dir.join(name);
-    assert!(path.exists(), "{} is missing: run ./test, which builds it", path.display());
-    path
+    let own = std::env::current_exe().expect("a program knows its own path");
+    // A program is in target/PROFILE, a test one folder further down.
+    let found =
+        own.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is missing beside {}: build it first", own.display()))
+}
+
+impl std::fmt::Display for Whose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ours => "bascule",
+            Self::Rsync => "rsync",
+        })
+    }
 }
 
 /// A running daemon; dropping it ends the process.
@@ -77,6 +86,13 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// The process number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         // It may have ended by itself.
@@ -101,6 +117,19 @@ pub struct Ran {
 /// # Panics
 /// When the program does not start or does not end.
 pub fn mirror(whose: Whose, options: &[String], password: Option<&str>, ends: [&str; 2]) -> Ran {
+    let mut command = client(whose, options);
+    command.args(ends).stdin(Stdio::null()).env_remove("RSYNC_PASSWORD").env("USER", "alice");
+    if let Some(password) = password {
+        command.env("RSYNC_PASSWORD", password);
+    }
+    finish(&mut command)
+}
+
+/// The command of a client, without its ends.
+///
+/// # Panics
+/// When the program was not built.
+pub fn client(whose: Whose, options: &[String]) -> Command {
     let mut command = match whose {
         Whose::Ours => {
             let mut command = Command::new(program("bascule"));
@@ -121,11 +150,15 @@ pub fn mirror(whose: Whose, options: &[String], password: Option<&str>, ends: [&
         }
     };
     command.args(options.iter().filter(|option| whose == Whose::Ours || *option != "--no-delete"));
-    command.args(ends).stdin(Stdio::null()).env_remove("RSYNC_PASSWORD").env("USER", "alice");
-    if let Some(password) = password {
-        command.env("RSYNC_PASSWORD", password);
-    }
-    let output = run(&mut command).expect("the client starts (is rsync installed?)");
+    command
+}
+
+/// Runs a client to its end.
+///
+/// # Panics
+/// When it does not start or does not end.
+pub fn finish(command: &mut Command) -> Ran {
+    let output = run(command).expect("the client starts (is rsync installed?)");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut items: Vec<String> = text
         .lines()

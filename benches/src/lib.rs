@@ -1,3 +1,0 @@
-//! Benchmarks of Bascule against the real rsync: [`mail`] makes trees, the program compares.
-
-pub mod mail;
