@@ -1,7 +1,7 @@
 //! `bascule mirror` and `bascule list`.
 
 use std::ffi::OsString;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ use bascule_wire::{Options, Version};
 use clap::ArgMatches;
 
 use crate::cli::{Connection, List, Mirror};
+use crate::itemize::printable;
+use crate::listing::Lines;
 use crate::local::{self, LocalSite};
 use crate::location::{Location, Remote};
 use crate::options;
@@ -195,7 +197,7 @@ pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
     if remote.module.is_empty() {
         return Ok(match client::list_modules(stream, &options).await {
             Ok(lines) => {
-                print!("{}", String::from_utf8_lossy(&lines));
+                print(&printable(&lines));
                 ExitCode::Success
             }
             Err(error) => failed(&error),
@@ -210,7 +212,8 @@ pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
         local: LocalEnd::Target(local::destination(&OsString::from("."), false)?),
         umask: umask(),
     };
-    let (report, outcome) = client::transfer(stream, request, Arc::new(Lister), stop).await;
+    let (report, outcome) =
+        client::transfer(stream, request, Arc::new(Lister(Lines::new())), stop).await;
     Ok(match outcome {
         Ok(()) => report.exit_code(),
         Err(error) => failed(&error),
@@ -218,16 +221,22 @@ pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints the entries of a listing.
-struct Lister;
+struct Lister(Lines);
 
 impl Observer for Lister {
     fn on(&self, event: &Event<'_>) {
         match event {
-            Event::Entry(entry) => println!("{}", crate::listing::line(entry)),
-            Event::Problem(problem) => eprintln!("{problem}"),
+            Event::Entry(entry) => print(&self.0.line(entry)),
+            Event::PeerText(text) => print(&printable(text)),
+            Event::Problem(problem) => eprintln!("{}", printable(problem.to_string().as_bytes())),
             _ => {}
         }
     }
+}
+
+/// Prints a line; a closed pipe on the other side is no trouble.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn failed(error: &SessionError) -> ExitCode {

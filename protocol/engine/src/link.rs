@@ -249,7 +249,7 @@ impl WireWriter {
 }
 
 fn deaf() -> Fatal {
-    Fatal::new(ExitCode::Stream, "the peer does not read the messages that it is sent")
+    Fatal::new(ExitCode::Protocol, "the peer does not read the messages that it is sent")
 }
 
 /// A panic elsewhere must not hide the error that is being reported.

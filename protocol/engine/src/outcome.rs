@@ -116,6 +116,13 @@ impl Fatal {
         Self { exit, text: text.into(), from_peer: false }
     }
 
+    /// Whether the connection is gone: the other direction ends by itself, and may still bring the
+    /// peer's reason.
+    pub fn is_connection_lost(&self) -> bool {
+        matches!(self.exit, ExitCode::Socket | ExitCode::Stream | ExitCode::Timeout)
+            && !self.from_peer
+    }
+
     /// Trouble that the peer reported.
     pub fn from_peer(exit: ExitCode, text: impl Into<String>) -> Self {
         Self { exit, text: text.into(), from_peer: true }

@@ -41,8 +41,11 @@ pub struct Run {
     pub side: Side,
     /// Who is told.
     pub observer: Arc<dyn Observer>,
-    /// The request to end early.
+    /// The user's request to end early.
     pub stop: Stop,
+    /// Made when one thread of the run has failed: the others end, and what the peer still sends
+    /// is read past, so that it can take our last words (§16).
+    pub abandon: Stop,
     /// The stream to the peer.
     pub writer: WireWriter,
     io_error: AtomicU32,
@@ -83,6 +86,7 @@ impl Run {
             side,
             observer,
             stop,
+            abandon: Stop::new(),
             writer,
             io_error: AtomicU32::new(0),
             partial: AtomicBool::new(false),
@@ -162,12 +166,22 @@ impl Run {
         self.io_error.load(Ordering::Relaxed)
     }
 
-    /// Ends the run with an error if it was asked to stop.
+    /// Ends the run with an error if it was asked to stop, or has failed elsewhere.
     ///
     /// # Errors
     /// [`ExitCode::Interrupted`] when it was.
     pub fn check_stop(&self) -> Result<(), Fatal> {
-        if self.stop.is_stopped() { Err(interrupted()) } else { Ok(()) }
+        if self.stop.is_stopped() || self.abandon.is_stopped() {
+            return Err(interrupted());
+        }
+        Ok(())
+    }
+
+    /// Makes the other threads end after `failure`, unless the connection's end does so anyway.
+    pub(crate) fn abandon_after(&self, failure: &Fatal) {
+        if !failure.is_connection_lost() {
+            self.abandon.stop();
+        }
     }
 
     /// The peer has deleted a name.

@@ -243,7 +243,7 @@ where
     opening
         .send(&args::encode_client_args(options, direction, &paths, capabilities, version)?)
         .await?;
-    let negotiated = negotiate(&mut opening, options, version).await?;
+    let negotiated = negotiate(&mut opening, options, capabilities, version).await?;
     Ok((opening, negotiated))
 }
 
@@ -317,6 +317,7 @@ where
 async fn negotiate<S>(
     opening: &mut Opening<S>,
     options: &Options,
+    announced: Capabilities,
     version: Version,
 ) -> Result<Negotiated, SessionError>
 where
@@ -328,7 +329,9 @@ where
                 bascule_wire::decode::decode_with(buffer, |cursor| cursor.varint())
             })
             .await?;
-        CompatFlags(flags.cast_unsigned())
+        let compat = CompatFlags(flags.cast_unsigned());
+        compat.check_answer(announced)?;
+        compat
     } else {
         CompatFlags::default()
     };
@@ -341,7 +344,11 @@ where
             bascule_wire::decode::decode_with(buffer, |cursor| offer.read_answer(cursor))
         })
         .await?;
-    Ok(offer.conclude(options, version, compat, &answer)?)
+    let mut negotiated = offer.conclude(options, version, compat, &answer)?;
+    negotiated.seed = opening
+        .receive_with(|buffer| bascule_wire::decode::decode_with(buffer, |cursor| cursor.int()))
+        .await?;
+    Ok(negotiated)
 }
 
 fn refused(text: String) -> SessionError {

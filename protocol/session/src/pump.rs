@@ -1,5 +1,5 @@
 //! Moves bytes between a socket and the engine's threads: bounded queues, keep-alives, the
-//! timeout, the bandwidth limit.
+//! timeout, the bandwidth limit, and an end that loses nobody's last words.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use bascule_engine::stop::Stop;
 use bascule_wire::mux::KEEP_ALIVE;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,6 +22,9 @@ const READ: usize = 64 * 1024;
 const WAITING: usize = 8;
 /// How often the timeout is checked.
 const TICK: Duration = Duration::from_millis(500);
+/// How long an end goes on reading after it has failed or closed, so that a reset does not destroy
+/// what is on its way to the peer.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// The bandwidth limit works in slices of this length.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -36,6 +39,10 @@ pub(crate) struct Traffic {
     /// Seconds without a byte before the run ends; 0 means none.
     timeout: AtomicU32,
     timed_out: AtomicBool,
+    /// Set when both directions end at once: a stop, a timeout.
+    down: watch::Sender<bool>,
+    /// Set when the engine wants no more of what the peer sends.
+    discarding: watch::Sender<bool>,
 }
 
 impl Traffic {
@@ -47,6 +54,8 @@ impl Traffic {
             last: AtomicU64::new(0),
             timeout: AtomicU32::new(timeout),
             timed_out: AtomicBool::new(false),
+            down: watch::Sender::new(false),
+            discarding: watch::Sender::new(false),
         }
     }
 
@@ -125,17 +134,22 @@ impl Pump {
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
         let traffic = Arc::new(Traffic::new(timeout));
+        let down = Arc::clone(&traffic);
+        stop.on_stop(move || {
+            down.down.send_replace(true);
+        });
         let (read_half, write_half) = tokio::io::split(stream);
         let (to_engine, from_socket) = mpsc::channel(WAITING);
         let (to_socket, from_engine) = mpsc::channel(WAITING);
-        let reader =
-            tokio::spawn(pump_in(read_half, to_engine, Arc::clone(&traffic), stop.clone()));
-        let writer = tokio::spawn(pump_out(
-            write_half,
-            from_engine,
-            Arc::clone(&traffic),
-            bwlimit.saturating_mul(1024),
-        ));
+        let reader = tokio::spawn(pump_in(read_half, to_engine, Arc::clone(&traffic)));
+        let (writer_traffic, rate) = (Arc::clone(&traffic), bwlimit.saturating_mul(1024));
+        let writer = tokio::spawn(async move {
+            let mut down = writer_traffic.down.subscribe();
+            tokio::select! {
+                () = pump_out(write_half, from_engine, &writer_traffic, rate) => {}
+                _ = down.wait_for(|down| *down) => {}
+            }
+        });
         let inlet =
             ChannelInlet { chunks: from_socket, traffic: Arc::clone(&traffic), stop: stop.clone() };
         let outlet =
@@ -143,40 +157,73 @@ impl Pump {
         (Self { traffic, reader, writer }, Box::new(inlet), Box::new(outlet))
     }
 
-    /// Waits until everything that the engine wrote is sent (the engine has let go of its end),
-    /// and closes the connection.
+    /// From `abandon` on, what the peer sends is read past for a while.
+    pub(crate) fn discard_after(&self, abandon: &Stop) {
+        let traffic = Arc::clone(&self.traffic);
+        abandon.on_stop(move || {
+            traffic.discarding.send_replace(true);
+        });
+    }
+
+    /// Sends everything that the engine wrote (it has let go of its end), and closes the
+    /// connection when the peer has closed its side, or after a while.
     pub(crate) async fn finish(self) {
-        // Both tasks end by themselves or are ended here; a panic in one has no more to say.
-        let _ = self.writer.await;
-        self.reader.abort();
-        let _ = self.reader.await;
+        let Self { traffic, mut reader, writer } = self;
+        let ended = timeout(LAST_WORDS, async {
+            // Both tasks end by themselves or are ended here; a panic in one has no more to say.
+            let _ = writer.await;
+            let _ = (&mut reader).await;
+        });
+        if ended.await.is_err() {
+            traffic.down.send_replace(true);
+            reader.abort();
+            let _ = reader.await;
+        }
     }
 }
 
+/// Reads until the peer closes, for the engine as long as it listens.
 async fn pump_in<R: AsyncRead + Unpin>(
     mut socket: R,
     engine: mpsc::Sender<Result<Bytes, Fatal>>,
     traffic: Arc<Traffic>,
-    stop: Stop,
 ) {
-    let (stopping, mut stopped) = mpsc::channel::<()>(1);
-    stop.on_stop(move || {
-        let _ = stopping.try_send(());
-    });
+    let mut down = traffic.down.subscribe();
+    let mut discarding = traffic.discarding.subscribe();
+    let mut engine = Some(engine);
+    let mut discarding_since = None;
     let mut buffer = BytesMut::with_capacity(READ);
     loop {
         if buffer.capacity() < READ / 2 {
             buffer.reserve(READ);
         }
+        let closed = async {
+            match &engine {
+                Some(engine) => tokio::select! {
+                    () = engine.closed() => {}
+                    _ = discarding.wait_for(|discarding| *discarding) => {}
+                },
+                None => std::future::pending().await,
+            }
+        };
         let read = tokio::select! {
             read = timeout(TICK, socket.read_buf(&mut buffer)) => read,
-            _ = stopped.recv() => return,
-            () = engine.closed() => return,
+            _ = down.wait_for(|down| *down) => return,
+            () = closed => {
+                engine = None;
+                discarding_since = Some(Instant::now());
+                continue;
+            }
         };
+        if discarding_since.is_some_and(|since| since.elapsed() >= LAST_WORDS) {
+            traffic.down.send_replace(true);
+            return;
+        }
         match read {
             Err(_) => {
                 if traffic.limit().is_some_and(|limit| traffic.idle() >= limit) {
                     traffic.timed_out.store(true, Ordering::Relaxed);
+                    traffic.down.send_replace(true);
                     return;
                 }
             }
@@ -185,16 +232,20 @@ async fn pump_in<R: AsyncRead + Unpin>(
                 traffic.read.fetch_add(read as u64, Ordering::Relaxed);
                 traffic.touch();
                 let chunk = buffer.split().freeze();
-                let sent = tokio::select! {
-                    sent = engine.send(Ok(chunk)) => sent.is_ok(),
-                    _ = stopped.recv() => false,
+                let Some(engine) = &engine else {
+                    continue;
                 };
-                if !sent {
-                    return;
+                tokio::select! {
+                    // When the engine has let go, the next turn notices.
+                    _ = engine.send(Ok(chunk)) => {}
+                    _ = down.wait_for(|down| *down) => return,
+                    _ = discarding.wait_for(|discarding| *discarding) => {}
                 }
             }
             Ok(Err(error)) => {
-                let _ = engine.send(Err(connection_error(&error))).await;
+                if let Some(engine) = &engine {
+                    let _ = engine.send(Err(connection_error(&error))).await;
+                }
                 return;
             }
         }
@@ -204,7 +255,7 @@ async fn pump_in<R: AsyncRead + Unpin>(
 async fn pump_out<W: AsyncWrite + Unpin>(
     mut socket: W,
     mut engine: mpsc::Receiver<Bytes>,
-    traffic: Arc<Traffic>,
+    traffic: &Traffic,
     bytes_per_second: u64,
 ) {
     let mut written_last = Instant::now();
@@ -220,7 +271,7 @@ async fn pump_out<W: AsyncWrite + Unpin>(
                 Bytes::from_static(&KEEP_ALIVE)
             }
         };
-        if write_paced(&mut socket, &chunk, &traffic, bytes_per_second).await.is_err() {
+        if write_paced(&mut socket, &chunk, traffic, bytes_per_second).await.is_err() {
             return;
         }
         written_last = Instant::now();

@@ -2,7 +2,6 @@
 //! conversation properly (§16).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bascule_engine::link::{WireReader, WireWriter};
 use bascule_engine::observe::Observer;
@@ -16,9 +15,6 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::pump::Pump;
-
-/// How long a failed end goes on reading so that its last texts are not lost to a reset.
-const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// What every role needs.
 pub(crate) struct Conversation<S> {
@@ -46,17 +42,11 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Conversation<S> {
     pub(crate) async fn run(self, work: Work) -> (Report, Result<(), Fatal>) {
         let Self { stream, leftover, opening, negotiated, options, side, observer, stop, .. } =
             self;
-        let run_stop = Stop::new();
-        let inner = run_stop.clone();
-        stop.on_stop(move || inner.stop());
-        let link_stop = Stop::new();
-        let inner = link_stop.clone();
-        run_stop.on_stop(move || inner.stop());
-        let (pump, inlet, outlet) =
-            Pump::start(stream, options.timeout, options.bwlimit, &link_stop);
+        let (pump, inlet, outlet) = Pump::start(stream, options.timeout, options.bwlimit, &stop);
         pump.traffic.add(opening.0, opening.1);
         let writer = WireWriter::new(outlet);
-        let run = Arc::new(Run::new(negotiated, options, side, observer, run_stop, writer));
+        let run = Arc::new(Run::new(negotiated, options, side, observer, stop, writer));
+        pump.discard_after(&run.abandon);
         let traffic = Arc::clone(&pump.traffic);
         let adopt = Arc::clone(&pump.traffic);
         run.on_io_timeout(move |seconds| adopt.adopt_timeout(seconds));
@@ -89,14 +79,14 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Conversation<S> {
         let mut report = run.report();
         // The writer ends when the last handle on it goes.
         drop(run);
-        let _ = tokio::time::timeout(LAST_WORDS, pump.finish()).await;
+        pump.finish().await;
         report.counters.wire_read = traffic.read();
         report.counters.wire_written = traffic.written();
         (report, outcome)
     }
 }
 
-/// Ends the conversation: both ends learn the code of a failed run.
+/// Ends the conversation: both ends learn the code of a failed run (§16).
 fn conclude(
     run: &Arc<Run>,
     reader: &mut WireReader,
@@ -105,36 +95,35 @@ fn conclude(
     let Err(fatal) = outcome else { return Ok(()) };
     let writer = &run.writer;
     let error_exit = run.negotiated.version.has_error_exit();
-    if fatal.from_peer {
-        if error_exit {
-            let _ = writer.message(&Message::ErrorExit(None));
-            let _ = writer.flush();
-        }
+    if run.stop.is_stopped() {
         return Err(fatal);
     }
-    if run.side == Side::Server {
-        let text = Bytes::from(format!("bascule: {fatal}\n"));
-        let _ = writer.message(&Message::Error(text));
-    }
-    let tells_code = error_exit
-        && !matches!(
-            fatal.exit,
-            ExitCode::Socket | ExitCode::Stream | ExitCode::Timeout | ExitCode::Interrupted
-        );
-    if tells_code {
-        let _ = writer.message(&Message::ErrorExit(Some(fatal.exit.code().into())));
-    }
-    if writer.flush().is_err() || tells_code || fatal.exit == ExitCode::Stream {
-        // Reading on keeps a reset from destroying texts in flight, and may bring the reason.
+    if fatal.is_connection_lost() {
+        // What has arrived already may hold the reason.
         let heard = Arc::clone(run);
         reader.set_sink(Box::new(move |message| heard.common_message(message).map(drop)));
         reader.drop_flush();
-        if let Err(reason) = reader.drain()
-            && reason.from_peer
-            && fatal.exit == ExitCode::Stream
-        {
-            return Err(reason);
+        return match reader.drain() {
+            Err(reason) if reason.from_peer => Err(reason),
+            _ => Err(fatal),
+        };
+    }
+    // The peer may be stuck writing to us: what comes is read past, so that it takes what follows.
+    run.abandon.stop();
+    if fatal.from_peer {
+        if error_exit {
+            let _ = writer.message(&Message::ErrorExit(None));
+        }
+    } else {
+        if run.side == Side::Server {
+            let text = Bytes::from(format!("bascule: {fatal}\n"));
+            let _ = writer.message(&Message::Error(text));
+        }
+        if error_exit && fatal.exit != ExitCode::Interrupted {
+            let _ = writer.message(&Message::ErrorExit(Some(fatal.exit.code().into())));
         }
     }
+    // The run has failed already, whether or not the peer hears of it.
+    let _ = writer.flush();
     Err(fatal)
 }

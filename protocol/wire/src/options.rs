@@ -26,6 +26,14 @@ pub struct ChecksumChoice {
     pub list: ChecksumName,
 }
 
+impl ChecksumChoice {
+    /// Whether only another Bascule end can have it. Such a choice is offered by name in the
+    /// negotiation (§5) instead of being dictated by an argument that a stock server stumbles on.
+    pub fn is_ours_only(self) -> bool {
+        self.transfer == ChecksumName::Blake3 && self.list == ChecksumName::Blake3
+    }
+}
+
 /// All options of a run. The default is rsync's: everything off.
 ///
 /// Names are rsync's long names with underscores; a field documents only what the name does not

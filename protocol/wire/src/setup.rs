@@ -8,7 +8,7 @@ use crate::decode::{Cursor, Stop};
 use crate::error::WireError;
 use crate::limits::MAX_VSTRING;
 use crate::names::{ChecksumName, CompressName};
-use crate::options::Options;
+use crate::options::{ChecksumChoice, Options};
 use crate::varint::PutWire as _;
 use crate::version::Version;
 
@@ -127,7 +127,12 @@ impl Lists {
         }
     }
 
-    fn put(self, is_server: bool, out: &mut BytesMut) -> Result<(), WireError> {
+    fn put(
+        self,
+        checksums: &[ChecksumName],
+        is_server: bool,
+        out: &mut BytesMut,
+    ) -> Result<(), WireError> {
         let list = |names: Vec<&str>| {
             let mut text = names.join(" ");
             if is_server {
@@ -136,7 +141,7 @@ impl Lists {
             text
         };
         if self.checksums {
-            out.put_vstring(list(CHECKSUMS.map(ChecksumName::as_str).to_vec()).as_bytes())?;
+            out.put_vstring(list(checksums.iter().map(|name| name.as_str()).collect()).as_bytes())?;
         }
         if self.compressions {
             out.put_vstring(list(COMPRESSIONS.map(CompressName::as_str).to_vec()).as_bytes())?;
@@ -191,8 +196,12 @@ fn pick_theirs<T: Copy + PartialEq>(
 }
 
 fn no_common(list: &str, what: &str) -> WireError {
-    let shown: String = list.escape_default().take(200).collect();
-    WireError::Incompatible(format!("no {what} in common: the peer offers \"{shown}\""))
+    WireError::Incompatible(format!("no {what} in common: the peer offers \"{}\"", shown(list)))
+}
+
+/// The start of a peer's list, fit for a message.
+fn shown(list: &str) -> String {
+    list.escape_default().take(200).collect()
 }
 
 /// Refuses a choice that leaves `--checksum` without a sum in the list.
@@ -226,12 +235,17 @@ fn fixed_compression(options: &Options) -> CompressName {
 #[derive(Debug, Clone)]
 pub struct ClientOffer {
     lists: Lists,
+    /// The checksums to offer, best first.
+    checksums: &'static [ChecksumName],
 }
 
 impl ClientOffer {
     /// What a client offers after it has read the compat flags.
     pub fn new(options: &Options, compat: CompatFlags) -> Self {
-        Self { lists: Lists::new(options, compat) }
+        let mut lists = Lists::new(options, compat);
+        let ours_only = options.checksum_choice.is_some_and(ChecksumChoice::is_ours_only);
+        lists.checksums |= ours_only && compat.has(CompatFlags::VARINT_FLIST_FLAGS);
+        Self { lists, checksums: if ours_only { &[ChecksumName::Blake3] } else { &CHECKSUMS } }
     }
 
     /// Appends the client's lists.
@@ -239,18 +253,18 @@ impl ClientOffer {
     /// # Errors
     /// Never for the names that this build knows.
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), WireError> {
-        self.lists.put(false, out)
+        self.lists.put(self.checksums, false, out)
     }
 
-    /// Reads the server's lists and the seed.
+    /// Reads the server's lists. The seed (an int) follows them, unless the server cannot agree.
     ///
     /// # Errors
     /// [`Stop::More`] at the end.
-    pub fn read_answer(&self, cursor: &mut Cursor<'_>) -> Result<(Answer, i32), Stop> {
-        Ok((self.lists.read(cursor)?, cursor.int()?))
+    pub fn read_answer(&self, cursor: &mut Cursor<'_>) -> Result<Answer, Stop> {
+        self.lists.read(cursor)
     }
 
-    /// Chooses: our own most-preferred name that the server listed.
+    /// Chooses: our own most-preferred name that the server listed. The seed is still 0.
     ///
     /// # Errors
     /// [`WireError::Incompatible`] without a common name, and for `--checksum` with a list sum of
@@ -260,12 +274,28 @@ impl ClientOffer {
         options: &Options,
         version: Version,
         compat: CompatFlags,
-        (answer, seed): &(Answer, i32),
+        answer: &Answer,
     ) -> Result<Negotiated, WireError> {
         let (checksum, list_checksum) = match &answer.checksums {
             Some(list) => {
-                let name = pick(&CHECKSUMS, ChecksumName::parse, list, "checksum")?;
+                let parse = ChecksumName::parse;
+                let name =
+                    pick(self.checksums, parse, list, "checksum").map_err(|error| match options
+                        .checksum_choice
+                    {
+                        Some(choice) => WireError::Incompatible(format!(
+                            "the peer has no checksum {}; it offers \"{}\"",
+                            choice.transfer.as_str(),
+                            shown(list)
+                        )),
+                        None => error,
+                    })?;
                 (name, name)
+            }
+            None if options.checksum_choice.is_some_and(ChecksumChoice::is_ours_only) => {
+                return Err(WireError::Incompatible(
+                    "the server is too old to be asked for the checksum blake3".into(),
+                ));
             }
             None => fixed_checksums(options, version),
         };
@@ -273,8 +303,7 @@ impl ClientOffer {
             Some(list) => pick(&COMPRESSIONS, CompressName::parse, list, "compression")?,
             None => fixed_compression(options),
         };
-        let negotiated =
-            Negotiated { version, compat, checksum, list_checksum, compress, seed: *seed };
+        let negotiated = Negotiated { version, compat, checksum, list_checksum, compress, seed: 0 };
         check_list_checksum(options, negotiated)
     }
 }
@@ -305,7 +334,7 @@ impl ServerOffer {
         if self.version.has_varints() {
             out.put_varint(self.compat.0.cast_signed());
         }
-        self.lists.put(true, out)
+        self.lists.put(&CHECKSUMS, true, out)
     }
 
     /// Reads the client's lists.
@@ -383,7 +412,7 @@ fn compat_for(command: &ServerCommand) -> CompatFlags {
 mod tests {
     use super::*;
     use crate::decode::decode_with;
-    use crate::options::{ChecksumChoice, DeleteTiming};
+    use crate::options::DeleteTiming;
     use proptest::prelude::*;
 
     fn command(letters: &[u8], options: &Options, direction: Direction) -> ServerCommand {
@@ -397,7 +426,10 @@ mod tests {
     /// Settles a run between two ends of this build.
     fn between_ours(options: &Options, letters: &[u8]) -> Result<Negotiated, WireError> {
         let version = Version::NEWEST;
-        let server = ServerOffer::new(&command(letters, options, Direction::Push), version, 77);
+        let mut command = command(letters, options, Direction::Push);
+        command.options.checksum_choice =
+            options.checksum_choice.filter(|choice| !choice.is_ours_only());
+        let server = ServerOffer::new(&command, version, 77);
         let mut to_client = BytesMut::new();
         server.encode(&mut to_client)?;
         server.encode_seed(&mut to_client);
@@ -408,9 +440,10 @@ mod tests {
         client.encode(&mut to_server)?;
         let from_server = decode_with(&mut to_client, |cursor| client.read_answer(cursor))?;
         let from_client = decode_with(&mut to_server, |cursor| server.read_answer(cursor))?;
-        assert!(to_client.is_empty() && to_server.is_empty());
-        let on_client =
+        let mut on_client =
             client.conclude(options, version, compat, &from_server.expect("complete"))?;
+        on_client.seed = decode_with(&mut to_client, |cursor| cursor.int())?.expect("a seed");
+        assert!(to_client.is_empty() && to_server.is_empty());
         assert_eq!(server.conclude(&from_client.expect("complete")), Ok(on_client.clone()));
         Ok(on_client)
     }
@@ -504,15 +537,14 @@ mod tests {
             let mut cursor = Cursor::new(sent.get(..cut).unwrap_or_default());
             assert_eq!(cursor.varint(), Ok(511));
             let read = offer.read_answer(&mut cursor);
-            if cut < sent.len() - 4 {
+            if cut < sent.len() - 8 {
                 assert_eq!(read, Err(Stop::More), "{cut}");
             } else {
                 let agreed = read
                     .map(|read| offer.conclude(&options, Version::NEWEST, CompatFlags(511), &read));
                 let agreed = agreed.expect("complete").expect("a common name");
                 assert_eq!(agreed.checksum, ChecksumName::Xxh128);
-                assert_eq!(agreed.seed, 0x6b05_bb61);
-                assert_eq!(cursor.position(), sent.len() - 4);
+                assert_eq!(cursor.position(), sent.len() - 8);
             }
         }
     }

@@ -86,7 +86,7 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
         },
     );
     let enter_thread = job.enter_thread;
-    let stop = run.stop.clone();
+    let generator_run = Arc::clone(run);
     let generator = thread::Builder::new()
         .name("generator".into())
         .spawn(move || {
@@ -99,9 +99,9 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
                     )
                 })
                 .and_then(|()| generator.run());
-            if ended.is_err() {
+            if let Err(failure) = &ended {
                 // The receiver may be waiting for answers to requests that never went out.
-                stop.stop();
+                generator_run.abandon_after(failure);
             }
             ended
         })
@@ -109,8 +109,13 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
             Fatal::new(ExitCode::Memory, format!("no thread for the generator: {error}"))
         })?;
     let received = receiver.announce(first).and_then(|()| receiver.serve());
-    // The generator learns of the end by the channel's.
+    if let Err(failure) = &received {
+        run.abandon_after(failure);
+    }
+    // The generator learns of the end by that of its inbox, which the sink feeds as well.
     drop(receiver);
+    let heard = Arc::clone(run);
+    reader.set_sink(Box::new(move |message| heard.common_message(message).map(drop)));
     let generated = generator.join().unwrap_or_else(|_| {
         Err(Fatal::new(ExitCode::Protocol, "the generator failed: this is a fault of Bascule"))
     });

@@ -10,6 +10,7 @@ pub mod search;
 mod serve;
 pub mod window;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
 
@@ -73,6 +74,7 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
         small: Vec::new(),
         told_io_error: 0,
         checked: 0,
+        unsteady: HashSet::new(),
         run: Arc::clone(run),
     };
     let outcome = sender.run(reader);
@@ -110,6 +112,8 @@ struct Sender {
     told_io_error: u32,
     /// The first index that the generator has not reached.
     checked: u32,
+    /// Files that changed while they were read for the first time.
+    unsteady: HashSet<u32>,
 }
 
 impl Sender {

@@ -99,6 +99,10 @@ impl Sender {
             );
         }
         if changed {
+            // The spoiled digest makes the receiver ask once more: only then is it trouble.
+            if self.unsteady.insert(index) {
+                return Ok(());
+            }
             return self.run.problem(
                 Severity::Vanished,
                 &path,

@@ -316,7 +316,10 @@ static OPTIONS: &[OptionRow] = &[
         Ok(())
     })
     .alias(&["cc"])
-    .send(|o| joined(o.checksum_choice.map(checksum_argument))),
+    .send(|o| {
+        let dictated = o.checksum_choice.filter(|choice| !choice.is_ours_only());
+        joined(dictated.map(checksum_argument))
+    }),
     OptionRow::flag("old-compress", |c| compress(c, CompressName::Zlib))
         .implies(&["compress"])
         .send(|o| flag(o.compress && o.compress_choice == Some(CompressName::Zlib))),
