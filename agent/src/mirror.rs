@@ -1,7 +1,7 @@
 //! `bascule mirror` and `bascule list`.
 
 use std::ffi::OsString;
-use std::io::{Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -269,7 +269,9 @@ fn login(remote: &Remote, connection: &Connection) -> anyhow::Result<Login> {
         Some(file) => Some(first_line(&bascule_platform::secret::read(file.as_ref())?)),
         None => std::env::var_os("RSYNC_PASSWORD").map(|text| options::bytes(&text)),
     };
-    Ok(Login { user, password })
+    let ask: fn() -> std::io::Result<Vec<u8>> =
+        || rpassword::prompt_password("Password: ").map(String::into_bytes);
+    Ok(Login { user, password, ask: std::io::stdin().is_terminal().then_some(ask) })
 }
 
 fn first_line(text: &[u8]) -> Vec<u8> {

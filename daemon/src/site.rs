@@ -150,7 +150,7 @@ impl Site for DaemonSite {
 
     fn open(&self, name: &[u8], peer: &Peer) -> Result<Box<dyn OpenModule>, Refusal> {
         let config = self.config();
-        let shown = name.escape_ascii().to_string();
+        let shown = shown(name);
         let mut client = Client {
             module: String::from_utf8_lossy(name).into_owned(),
             address: peer.address,
@@ -183,6 +183,16 @@ impl Site for DaemonSite {
         self.name_client(module, &mut client);
         Ok(Box::new(DaemonModule::new(Arc::clone(module), client, claim)))
     }
+}
+
+/// A client's module name, fit for a text.
+fn shown(name: &[u8]) -> String {
+    const LONGEST: usize = 100;
+    let mut text = name[..name.len().min(LONGEST)].escape_ascii().to_string();
+    if name.len() > LONGEST {
+        text.push('…');
+    }
+    text
 }
 
 /// How many clients each module has. The numbers outlive a change of the configuration.

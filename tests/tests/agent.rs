@@ -165,7 +165,7 @@ fn exit_codes_and_texts_tell_whose_fault_it_is() {
         (vec!["mirror", "--no-such-option", &from, "x"], 1, "--no-such-option"),
         (vec!["mirror", &from, "rsync://127.0.0.1:1/m/"], 10, "check the name, the firewall"),
         (vec!["mirror", &from, &url("nosuch/")], 5, "Unknown module 'nosuch'"),
-        (vec!["mirror", &from, &url("locked/")], 1, "--password-file"),
+        (vec!["mirror", &from, &url("locked/")], 5, "--password-file"),
         (vec!["mirror", &from, &url("hidden/")], 1, "module is read only"),
         (vec!["mirror", &from, &url("")], 1, "the module is missing"),
         (vec!["mirror", "/no/such/folder/", &url("m/to/")], 1, "/no/such/folder"),

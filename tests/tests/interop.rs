@@ -58,6 +58,17 @@ enum Way {
     Pull,
 }
 
+/// What is at the destination before a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// Nothing.
+    Fresh,
+    /// An older, different tree.
+    Stale,
+    /// Exactly what the source has: there is nothing to do.
+    Same,
+}
+
 /// One world: pristine trees, and a daemon of each kind over a module folder.
 struct World {
     scratch: tempfile::TempDir,
@@ -102,7 +113,7 @@ impl World {
         module: &str,
         options: &[String],
         password: Option<&str>,
-        fresh: bool,
+        before: Before,
     ) -> (Ran, std::path::PathBuf) {
         let root = self.scratch.path();
         let (served, local) = (root.join("module"), root.join("local"));
@@ -116,10 +127,10 @@ impl World {
             Way::Pull => (&served, &local),
         };
         copy(&root.join("source"), source_at);
-        if fresh {
-            fs::create_dir(target_at).expect("a folder");
-        } else {
-            copy(&root.join("stale"), target_at);
+        match before {
+            Before::Fresh => fs::create_dir(target_at).expect("a folder"),
+            Before::Stale => copy(&root.join("stale"), target_at),
+            Before::Same => copy(&root.join("source"), target_at),
         }
         let port = if daemon == Whose::Ours { self.ours.port } else { self.rsync.port };
         let url = format!("rsync://alice@127.0.0.1:{port}/{module}/");
@@ -144,15 +155,15 @@ impl World {
         module: &str,
         options: &[String],
         password: Option<&str>,
-        fresh: bool,
+        before: Before,
     ) -> Vec<String> {
         let hard_links = options.iter().any(|option| option == "-H");
         let stock = (Whose::Rsync, Whose::Rsync);
-        let (expected, tree) = self.run(stock, way, module, options, password, fresh);
+        let (expected, tree) = self.run(stock, way, module, options, password, before);
         let expected_tree = describe(&tree, hard_links).expect("a tree");
         let mut wrong = Vec::new();
         for pair in PAIRS {
-            let (ran, tree) = self.run(pair, way, module, options, password, fresh);
+            let (ran, tree) = self.run(pair, way, module, options, password, before);
             let tree = describe(&tree, hard_links).expect("a tree");
             let mut faults = differences(&expected_tree, &tree);
             // Before protocol 31 a daemon that refuses can only close the connection; whether the
@@ -179,7 +190,7 @@ impl World {
             if !faults.is_empty() {
                 let (client, daemon) = pair;
                 wrong.push(format!(
-                    "{way:?} {module} {options:?} fresh={fresh}, {client:?} → {daemon:?}:\n  {}\n{}",
+                    "{way:?} {module} {options:?} {before:?}, {client:?} → {daemon:?}:\n  {}\n{}",
                     faults.join("\n  "),
                     ran.said
                 ));
@@ -210,21 +221,26 @@ fn matrix(way: Way, protocol: u8) {
     let mut wrong = Vec::new();
     let mut runs = 0;
     for case in CASES {
-        wrong.extend(world.compare(way, "m", &options(case, protocol), None, false));
+        wrong.extend(world.compare(way, "m", &options(case, protocol), None, Before::Stale));
         runs += PAIRS.len();
     }
     for case in [&[][..], &["-H"], &["-z"], &["-n"]] {
-        wrong.extend(world.compare(way, "m", &options(case, protocol), None, true));
+        wrong.extend(world.compare(way, "m", &options(case, protocol), None, Before::Fresh));
+        runs += PAIRS.len();
+    }
+    for case in [&[][..], &["-c"], &["-H"], &["-n"], &["-ii"], &["--no-inc-recursive"]] {
+        wrong.extend(world.compare(way, "m", &options(case, protocol), None, Before::Same));
         runs += PAIRS.len();
     }
     for (module, password) in [
         ("auth", Some("wonderland")),
         ("auth", Some("wrong")),
+        ("auth", None),
         ("ro", None),
         ("refuse", None),
         ("nosuch", None),
     ] {
-        wrong.extend(world.compare(way, module, &options(&[], protocol), password, false));
+        wrong.extend(world.compare(way, module, &options(&[], protocol), password, Before::Stale));
         runs += PAIRS.len();
     }
     assert!(wrong.is_empty(), "{} of {runs} runs differ:\n{}", wrong.len(), wrong.join("\n"));

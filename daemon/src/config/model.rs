@@ -52,6 +52,7 @@ pub struct Global {
     pub address: Option<String>,
     /// 0 means 873.
     pub port: i64,
+    /// Rsyncd's own default of 5 loses clients that come together.
     pub listen_backlog: i64,
 }
 
@@ -63,7 +64,7 @@ impl Default for Global {
             log_file: None,
             address: None,
             port: 0,
-            listen_backlog: 5,
+            listen_backlog: 128,
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct Login {
     pub user: String,
     /// The password; `None` when none was given.
     pub password: Option<Vec<u8>>,
+    /// Asks the user when the daemon wants a password and none was given; it may block.
+    pub ask: Option<fn() -> std::io::Result<Vec<u8>>>,
 }
 
 /// What this end brings to the transfer.
@@ -188,6 +190,7 @@ fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
                 let job = sender::Job {
                     args,
                     filters,
+                    module: None,
                     chmod: None,
                     unmunge_symlinks: false,
                     enter_thread: None,
@@ -198,6 +201,7 @@ fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
                 let job = receiver::Job {
                     destination,
                     filters,
+                    module: None,
                     chmod: None,
                     munge_symlinks: false,
                     umask,
@@ -279,19 +283,13 @@ where
         match ServerLine::parse(&opening.line().await?)? {
             ServerLine::Ok => return Ok(()),
             ServerLine::AuthRequired { challenge } => {
-                let Some(password) = &request.login.password else {
-                    return Err(SessionError::new(
-                        ExitCode::Syntax,
-                        "the daemon asks for a password: give one with --password-file or \
-                         RSYNC_PASSWORD",
-                    ));
-                };
+                let password = password(&request.login).await?;
                 let digest = auth::choose_client(theirs.digests.as_deref(), version)?;
                 let user = match request.login.user.as_str() {
                     "" => "nobody",
                     user => user,
                 };
-                let response = auth::response(digest, password, &challenge);
+                let response = auth::response(digest, &password, &challenge);
                 let line = auth::Response {
                     user: user.as_bytes().to_vec(),
                     response: response.into_bytes(),
@@ -310,6 +308,24 @@ where
                 ));
             }
         }
+    }
+}
+
+/// The password that was given, or that the user types now.
+async fn password(login: &Login) -> Result<Vec<u8>, SessionError> {
+    let missing = || {
+        SessionError::new(
+            ExitCode::ClientStart,
+            "the daemon asks for a password: give one with --password-file or RSYNC_PASSWORD",
+        )
+    };
+    match (&login.password, login.ask) {
+        (Some(password), _) => Ok(password.clone()),
+        (None, Some(ask)) => {
+            let asked = tokio::task::spawn_blocking(ask).await;
+            asked.map_err(|_| missing())?.map_err(|_| missing())
+        }
+        (None, None) => Err(missing()),
     }
 }
 

@@ -10,6 +10,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::error::SessionError;
 
+/// How long a closing end goes on reading.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How many reads of what the peer still sends are worth it.
+const LAST_READS: u32 = 1000;
+
 /// A connection that is still being set up.
 pub(crate) struct Opening<S> {
     stream: S,
@@ -84,10 +89,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Opening<S> {
         (self.stream, self.buffer)
     }
 
-    /// Says goodbye on the raw connection.
+    /// Says goodbye on the raw connection. What the peer still sends is read past for a moment: a
+    /// reset would destroy the last line on its way.
     pub(crate) async fn close(mut self) {
-        // The peer may have closed already.
-        let _ = self.stream.shutdown().await;
+        let saying = async {
+            // The peer may have closed already.
+            let _ = self.stream.shutdown().await;
+            for _ in 0..LAST_READS {
+                self.buffer.clear();
+                match self.stream.read_buf(&mut self.buffer).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(_) => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, saying).await;
     }
 }
 

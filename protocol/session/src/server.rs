@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_engine::chmod::Chmod;
-use bascule_engine::filter::{FilterSet, FilterSide};
+use bascule_engine::filter::{FilterSet, FilterSide, ModuleFilter};
 use bascule_engine::observe::Observer;
 use bascule_engine::outcome::{ExitCode, Fatal, Report};
+use bascule_engine::path::RelPath;
 use bascule_engine::receiver::{self, Destination};
-use bascule_engine::run::{Run, Side};
+use bascule_engine::run::Side;
 use bascule_engine::sender;
 use bascule_engine::stop::Stop;
+use bascule_engine::tree::{Source, Target};
 use bascule_wire::args::{self, ArgsDecoder, Direction, ServerCommand};
 use bascule_wire::auth;
 use bascule_wire::filter::{FilterListDecoder, sends_filter_list};
@@ -344,16 +346,29 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
         } else {
             Vec::new()
         };
-        let module_filters = FilterSet::of_module(&rules.filters, side);
-        let filters = FilterSet::new(&client_rules, side, &run.options).behind(module_filters);
-        let filters = Arc::new(filters);
+        let filters = Arc::new(FilterSet::new(&client_rules, side, &run.options));
+        let tree: Arc<dyn Source> = Arc::<dyn Target>::clone(&rules.root);
+        let module = ModuleFilter::new(&rules.filters, side, tree);
         match command.direction {
-            Direction::Push => receive(run, reader, &command, rules, filters, umask),
+            Direction::Push => {
+                let (path, is_directory) = destination(&command)?;
+                let job = receiver::Job {
+                    destination: Destination { tree: rules.root, path, is_directory },
+                    filters,
+                    module,
+                    chmod: chmod(rules.incoming_chmod.as_deref())?,
+                    munge_symlinks: rules.munge_symlinks,
+                    umask,
+                    enter_thread: rules.enter_thread,
+                };
+                receiver::run(run, reader, job)
+            }
             Direction::Pull => {
                 let args = paths::sources(&rules.root, &command.paths)?;
                 let job = sender::Job {
                     args,
                     filters,
+                    module,
                     chmod: chmod(rules.outgoing_chmod.as_deref())?,
                     unmunge_symlinks: rules.munge_symlinks,
                     enter_thread: rules.enter_thread,
@@ -364,27 +379,11 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
     })
 }
 
-fn receive(
-    run: &Arc<Run>,
-    reader: &mut bascule_engine::link::WireReader,
-    command: &ServerCommand,
-    rules: ModuleRules,
-    filters: Arc<FilterSet>,
-    umask: u32,
-) -> Result<(), Fatal> {
+fn destination(command: &ServerCommand) -> Result<(RelPath, bool), Fatal> {
     let [path] = &command.paths[..] else {
         return Err(Fatal::new(ExitCode::Syntax, "a push has exactly one destination"));
     };
-    let (path, is_directory) = paths::destination(path)?;
-    let job = receiver::Job {
-        destination: Destination { tree: rules.root, path, is_directory },
-        filters,
-        chmod: chmod(rules.incoming_chmod.as_deref())?,
-        munge_symlinks: rules.munge_symlinks,
-        umask,
-        enter_thread: rules.enter_thread,
-    };
-    receiver::run(run, reader, job)
+    paths::destination(path)
 }
 
 fn chmod(text: Option<&str>) -> Result<Option<Chmod>, Fatal> {

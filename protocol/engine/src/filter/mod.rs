@@ -2,6 +2,7 @@
 
 mod matcher;
 mod merge;
+mod module;
 mod pattern;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use crate::tree::Source;
 
 use matcher::Matcher;
 use merge::Merged;
+pub use module::{ModuleFilter, ModuleView};
 pub use pattern::wildmatch;
 
 /// Which side asks.
@@ -33,8 +35,6 @@ const REMEMBERED: usize = 256;
 /// The rules of one side of a run. The first rule that matches decides; no match includes.
 pub struct FilterSet {
     rules: Vec<Step>,
-    /// A daemon's own rules, which are asked first and cannot be lifted.
-    module: Option<Arc<Self>>,
     side: FilterSide,
     delete_excluded: bool,
     merges: usize,
@@ -61,18 +61,6 @@ impl FilterSet {
         Self::build(rules, side, options.delete_excluded)
     }
 
-    /// A daemon's own rules for one side; `None` when it has none.
-    pub fn of_module(rules: &[Rule], side: FilterSide) -> Option<Arc<Self>> {
-        // What a module hides is also protected, whatever the client asks for.
-        (!rules.is_empty()).then(|| Arc::new(Self::build(rules, side, false)))
-    }
-
-    /// These rules, with a daemon's own asked first.
-    #[must_use]
-    pub fn behind(self, module: Option<Arc<Self>>) -> Self {
-        Self { module, ..self }
-    }
-
     fn build(rules: &[Rule], side: FilterSide, delete_excluded: bool) -> Self {
         let mut steps = Vec::new();
         let mut merges = 0;
@@ -94,14 +82,7 @@ impl FilterSet {
                 RuleKind::Merge => {}
             }
         }
-        Self {
-            rules: steps,
-            module: None,
-            side,
-            delete_excluded,
-            merges,
-            known: Mutex::new(HashMap::new()),
-        }
+        Self { rules: steps, side, delete_excluded, merges, known: Mutex::new(HashMap::new()) }
     }
 
     /// What the merge files say in `dir`, read from `tree` if it is not known yet.
@@ -159,11 +140,6 @@ impl FilterSet {
     }
 
     fn decide(&self, rules: &DirFilters, path: &[u8], is_dir: bool, removing: bool) -> bool {
-        if let Some(module) = &self.module
-            && module.decide(&DirFilters::default(), path, is_dir, false)
-        {
-            return true;
-        }
         for step in &self.rules {
             let verdict = match step {
                 Step::Match(matcher) => self.apply(matcher, path, is_dir, removing),

@@ -8,7 +8,7 @@ use bascule_wire::message::Message;
 use bascule_wire::stats::DeleteStats;
 use bytes::Bytes;
 
-use crate::filter::{DirFilters, FilterSet};
+use crate::filter::{DirFilters, FilterSet, ModuleView};
 use crate::generator::dir_times::ChangedDirs;
 use crate::observe::Event;
 use crate::outcome::{Fatal, Severity};
@@ -20,7 +20,7 @@ use crate::tree::{DirEntry, Metadata, Target};
 pub struct Deleter {
     run: Arc<Run>,
     tree: Arc<dyn Target>,
-    filters: Arc<FilterSet>,
+    protection: Protection,
     changed: Arc<ChangedDirs>,
     stats: DeleteStats,
     extraneous: u64,
@@ -28,6 +28,20 @@ pub struct Deleter {
     told_io_error: bool,
     delayed: Vec<(RelPath, Metadata)>,
     root_file_system: Option<u64>,
+}
+
+/// What is left alone although the sender does not have it.
+pub struct Protection {
+    /// Receiver-side filter rules.
+    pub filters: Arc<FilterSet>,
+    /// A daemon's own rules.
+    pub module: Option<ModuleView>,
+}
+
+impl Protection {
+    fn by_module(&self, path: &RelPath, is_dir: bool) -> bool {
+        self.module.as_ref().is_some_and(|module| module.hides(path, is_dir))
+    }
 }
 
 /// Why something goes.
@@ -40,17 +54,17 @@ enum Reason {
 }
 
 impl Deleter {
-    /// Deletes beneath `tree`, protecting what `filters` (receiver side) excludes.
+    /// Deletes beneath `tree`.
     pub fn new(
         run: Arc<Run>,
         tree: Arc<dyn Target>,
-        filters: Arc<FilterSet>,
+        protection: Protection,
         changed: Arc<ChangedDirs>,
     ) -> Self {
         Self {
             run,
             tree,
-            filters,
+            protection,
             changed,
             stats: DeleteStats::default(),
             extraneous: 0,
@@ -107,7 +121,10 @@ impl Deleter {
                 Some(rules) => rules,
                 None => rules.insert(self.rules_of(dir)?),
             };
-            if self.filters.protects(rules, path.as_bytes(), is_dir(&metadata)) {
+            let is_dir = is_dir(&metadata);
+            if self.protection.filters.protects(rules, path.as_bytes(), is_dir)
+                || self.protection.by_module(&path, is_dir)
+            {
                 continue;
             }
             if later {
@@ -293,8 +310,10 @@ impl Deleter {
                     continue;
                 }
             };
-            let is_protected =
-                self.filters.protects_in_removed_dir(&rules, path.as_bytes(), is_dir(&child));
+            let is_dir = is_dir(&child);
+            let filters = &self.protection.filters;
+            let is_protected = filters.protects_in_removed_dir(&rules, path.as_bytes(), is_dir)
+                || self.protection.by_module(&path, is_dir);
             if is_protected || !self.remove(&path, &child, Reason::Extraneous)? {
                 kept = true;
             }
@@ -337,13 +356,14 @@ impl Deleter {
     }
 
     fn rules_of(&self, dir: &RelPath) -> Result<Arc<DirFilters>, Fatal> {
-        self.filters.rules_of(&*self.tree, dir).or_else(|error| {
+        let filters = &self.protection.filters;
+        filters.rules_of(&*self.tree, dir).or_else(|error| {
             self.run.problem(
                 Severity::Partial,
                 dir.as_bytes(),
                 format!("its filter file could not be read, so nothing in it is deleted: {error}"),
             )?;
-            Ok(self.filters.protect_everything())
+            Ok(filters.protect_everything())
         })
     }
 

@@ -26,14 +26,58 @@ impl Generator {
         if self.run.options.list_only {
             return Ok(());
         }
+        if own.is_some_and(|own| !own.is_root() && self.is_below_refused(own)) {
+            return Ok(());
+        }
         if let Some(own) = own.filter(|_| self.incremental()) {
             self.directory(own, segment.start.wrapping_sub(1), segment)?;
         }
         for (index, entry) in segment.iter() {
             self.run.check_stop()?;
-            self.entry(index, entry, segment)?;
+            if self.is_refused(entry)? {
+                self.out_of_reach(entry)?;
+            } else {
+                self.entry(index, entry, segment)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether the module's own filter keeps an entry from being received; told once.
+    fn is_refused(&mut self, entry: &Entry) -> Result<bool, Fatal> {
+        let Some(module) = self.module.clone().filter(|_| !entry.is_root()) else {
+            return Ok(false);
+        };
+        let path = self.path_of(entry)?;
+        if self.is_below_refused(entry) {
+            return Ok(true);
+        }
+        if !module.hides(&path, entry.is_dir()) {
+            return Ok(false);
+        }
+        self.run.problem(
+            Severity::Partial,
+            path.as_bytes(),
+            "it was not received: the module's filter excludes this name",
+        )?;
+        if entry.is_dir() {
+            self.refused.insert(path);
+        }
+        Ok(true)
+    }
+
+    fn is_below_refused(&self, entry: &Entry) -> bool {
+        if self.refused.is_empty() {
+            return false;
+        }
+        let mut at = RelPath::of_entry(entry).ok();
+        while let Some(path) = at {
+            if self.refused.contains(&path) {
+                return true;
+            }
+            at = path.parent();
+        }
+        false
     }
 
     fn entry(&mut self, index: u32, entry: &Entry, segment: &Segment) -> Result<(), Fatal> {

@@ -26,7 +26,7 @@ use bascule_wire::record::RecordEncoder;
 use bascule_wire::strong::StrongSum;
 use crossbeam_channel::{Receiver, TryRecvError};
 
-use crate::filter::FilterSet;
+use crate::filter::{FilterSet, ModuleView};
 use crate::observe::Event;
 use crate::outcome::Fatal;
 use crate::path::RelPath;
@@ -34,7 +34,7 @@ use crate::run::{Run, interrupted};
 use crate::tree::Target;
 
 use decide::Policy;
-use delete::Deleter;
+use delete::{Deleter, Protection};
 use dir_times::{ChangedDirs, DirTimes};
 use links::HardLinks;
 
@@ -65,6 +65,9 @@ pub struct Generator {
     strong: StrongSum,
     records: RecordEncoder,
     deleter: Deleter,
+    module: Option<ModuleView>,
+    /// Directories that the module refuses to receive: nothing below them is received either.
+    refused: HashSet<RelPath>,
     changed: Arc<ChangedDirs>,
     dir_times: DirTimes,
     links: HardLinks,
@@ -98,6 +101,8 @@ pub struct Setup {
     pub tree: Arc<dyn Target>,
     /// Receiver-side filter rules.
     pub filters: Arc<FilterSet>,
+    /// A daemon's own rules.
+    pub module: Option<ModuleView>,
     /// What the receiver tells.
     pub inbox: Receiver<FromReceiver>,
     /// Shared with the receiver.
@@ -113,13 +118,17 @@ pub struct Setup {
 impl Generator {
     /// Prepares a generator.
     pub fn new(run: Arc<Run>, setup: Setup) -> Self {
-        let Setup { tree, filters, inbox, changed, policy, single_name, root_created } = setup;
+        let Setup { tree, filters, module, inbox, changed, policy, single_name, root_created } =
+            setup;
+        let protection = Protection { filters, module: module.clone() };
         let deleter =
-            Deleter::new(Arc::clone(&run), Arc::clone(&tree), filters, Arc::clone(&changed));
+            Deleter::new(Arc::clone(&run), Arc::clone(&tree), protection, Arc::clone(&changed));
         Self {
             strong: StrongSum::new(&run.negotiated),
             records: RecordEncoder::new(run.negotiated.version),
             deleter,
+            module,
+            refused: HashSet::new(),
             changed,
             dir_times: DirTimes::default(),
             links: HardLinks::default(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bascule_wire::flist::{Kind, Segment};
 
 use crate::empty::EmptyTree;
+use crate::filter::ModuleFilter;
 use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
 use crate::run::Run;
@@ -26,6 +27,8 @@ pub struct Destination {
 pub(super) struct Place {
     /// The directory into which names are received.
     pub(super) tree: Arc<dyn Target>,
+    /// Its path in the destination's tree.
+    pub(super) base: RelPath,
     /// The one file's name in it, when the destination names that file.
     pub(super) single_name: Option<RelPath>,
     /// Whether the directory was made just now.
@@ -40,15 +43,25 @@ pub(super) struct Place {
 pub(super) fn resolve(
     run: &Run,
     destination: &Destination,
+    module: Option<&ModuleFilter>,
     first: &Segment,
 ) -> Result<Place, Fatal> {
     let Destination { tree, path, is_directory } = destination;
+    if module.is_some_and(|module| module.hides_on_the_way(path, *is_directory)) {
+        return Err(Fatal::new(
+            ExitCode::FileSelection,
+            format!("{path}: the module's filter excludes this destination"),
+        ));
+    }
     let mut entries = first.iter().map(|(_, entry)| entry);
     let one_file = match (entries.next(), entries.next()) {
         (Some(only), None) => !only.is_dir(),
         _ => false,
     };
-    let into = |tree: Arc<dyn Target>, created| Place { tree, single_name: None, created };
+    let into = |tree: Arc<dyn Target>, created| {
+        let base = path.clone();
+        Place { tree, base, single_name: None, created }
+    };
     match tree.metadata(path, true) {
         Ok(metadata) if metadata.kind == Kind::Directory => {
             Ok(into(enter(tree, path).map_err(|error| unusable(path, &error))?, false))
@@ -85,7 +98,7 @@ fn single(tree: &Arc<dyn Target>, path: &RelPath) -> Result<Place, Fatal> {
     let name = RelPath::parse(base)
         .map_err(|error| Fatal::new(ExitCode::FileSelection, format!("{path}: {error}")))?;
     let tree = enter(tree, &parent).map_err(|error| unusable(&parent, &error))?;
-    Ok(Place { tree, single_name: Some(name), created: false })
+    Ok(Place { tree, base: parent, single_name: Some(name), created: false })
 }
 
 fn create(tree: &Arc<dyn Target>, path: &RelPath, with_parents: bool) -> io::Result<()> {

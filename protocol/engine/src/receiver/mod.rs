@@ -23,7 +23,7 @@ use bascule_wire::token::TokenDecoder;
 use crossbeam_channel::Sender;
 
 use crate::chmod::Chmod;
-use crate::filter::FilterSet;
+use crate::filter::{FilterSet, ModuleFilter, ModuleView};
 use crate::generator::decide::Policy;
 use crate::generator::dir_times::ChangedDirs;
 use crate::generator::{FromReceiver, Generator, Setup};
@@ -43,6 +43,9 @@ pub struct Job {
     pub destination: Destination,
     /// Receiver-side filter rules: what deletions leave alone.
     pub filters: Arc<FilterSet>,
+    /// A daemon's own: what is neither received nor deleted. The destination's path is then
+    /// relative to the module.
+    pub module: Option<ModuleFilter>,
     /// Changes the modes that arrive (`incoming chmod`).
     pub chmod: Option<Chmod>,
     /// Symlink targets are stored with a prefix that disarms them (§19.7).
@@ -67,7 +70,7 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
     // The sender waits for what was written before: the filter rules.
     run.writer.flush()?;
     let first = receiver.first_list()?;
-    let place = destination::resolve(run, &job.destination, &first)?;
+    let place = destination::resolve(run, &job.destination, job.module.as_ref(), &first)?;
     receiver.tree = Arc::clone(&place.tree);
     receiver.single_name.clone_from(&place.single_name);
     let policy = receiver.policy_for(&*place.tree, job.umask);
@@ -78,6 +81,7 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
         Setup {
             tree: place.tree,
             filters: job.filters,
+            module: job.module.map(|filter| ModuleView { filter, base: place.base }),
             inbox,
             changed,
             policy,

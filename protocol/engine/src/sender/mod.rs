@@ -22,7 +22,7 @@ use bascule_wire::strong::StrongSum;
 use bascule_wire::token::TokenEncoder;
 
 use crate::chmod::Chmod;
-use crate::filter::FilterSet;
+use crate::filter::{FilterSet, ModuleFilter};
 use crate::link::WireReader;
 use crate::observe::{Event, Item};
 use crate::outcome::{ExitCode, Fatal};
@@ -36,8 +36,10 @@ use listing::Listing;
 pub struct Job {
     /// What to send, in order.
     pub args: Vec<SourceArg>,
-    /// Sender-side filter rules, a daemon's own included.
+    /// Sender-side filter rules.
     pub filters: Arc<FilterSet>,
+    /// A daemon's own; paths of `args` are then relative to the module.
+    pub module: Option<ModuleFilter>,
     /// Changes the modes that are told (`outgoing chmod`).
     pub chmod: Option<Chmod>,
     /// Symlink targets are stored with a prefix that is taken off (§19.7).

@@ -8,7 +8,7 @@ use bascule_wire::limits::{MAX_LINK, MAX_NAME};
 
 use super::{Found, SourceArg};
 use crate::chmod::Chmod;
-use crate::filter::FilterSet;
+use crate::filter::{FilterSet, ModuleFilter};
 use crate::generator::signature::read_full;
 use crate::outcome::{Fatal, Severity};
 use crate::path::{RelPath, leaves_tree};
@@ -23,8 +23,10 @@ const READ: usize = 256 * 1024;
 
 /// What changes the walker's view.
 pub struct Rules {
-    /// Sender-side filter rules, a daemon's own included.
+    /// Sender-side filter rules.
     pub filters: Arc<FilterSet>,
+    /// A daemon's own.
+    pub module: Option<ModuleFilter>,
     /// Changes the modes that are told.
     pub chmod: Option<Chmod>,
     /// Symlink targets are stored with a prefix that is taken off (§19.7).
@@ -100,7 +102,13 @@ impl Walker {
             Err(error) => return self.unlisted(name, &error),
         };
         let follow = top.is_root() || self.run.options.copy_links;
-        let metadata = match tree.metadata(&path, follow) {
+        let seen = tree.metadata(&path, follow).and_then(|metadata| {
+            let is_dir = metadata.kind == Kind::Directory;
+            let hidden =
+                self.rules.module.as_ref().is_some_and(|own| own.hides_on_the_way(&path, is_dir));
+            if hidden { Err(ErrorKind::NotFound.into()) } else { Ok(metadata) }
+        });
+        let metadata = match seen {
             Ok(metadata) => metadata,
             Err(error) => {
                 self.run.add_io_error(IO_ERROR_GENERAL);
@@ -123,7 +131,7 @@ impl Walker {
             );
         }
         let is_contents = top.is_root();
-        if !is_contents && self.is_excluded(&*tree, name, metadata.kind)? {
+        if !is_contents && self.is_excluded(name, metadata.kind) {
             return Ok(());
         }
         let Some(mut entry) = self.entry(arg, &path, b"", name, &metadata)? else {
@@ -189,7 +197,9 @@ impl Walker {
                 };
             }
             let is_dir = metadata.kind == Kind::Directory;
-            if self.rules.filters.excludes(&rules, &child_name, is_dir) {
+            let hidden =
+                self.rules.module.as_ref().is_some_and(|own| own.hides(&child_path, is_dir));
+            if hidden || self.rules.filters.excludes(&rules, &child_name, is_dir) {
                 continue;
             }
             let Some(mut entry) = self.entry_in(arg, &child_path, &dir, &child.name, &metadata)?
@@ -215,9 +225,9 @@ impl Walker {
         })
     }
 
-    fn is_excluded(&self, _tree: &dyn Source, name: &[u8], kind: Kind) -> Result<bool, Fatal> {
+    fn is_excluded(&self, name: &[u8], kind: Kind) -> bool {
         let none = crate::filter::DirFilters::default();
-        Ok(self.rules.filters.excludes(&none, name, kind == Kind::Directory))
+        self.rules.filters.excludes(&none, name, kind == Kind::Directory)
     }
 
     fn entry(
