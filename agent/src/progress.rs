@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bascule_engine::observe::Event;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::report::size;
+use crate::human::{duration, size};
 
 /// How often the line is drawn.
 const TICK: Duration = Duration::from_millis(250);
@@ -148,16 +148,6 @@ fn line(counts: &Snapshot, (speed, left): (f64, Option<f64>)) -> String {
     text
 }
 
-/// A duration for people.
-pub(crate) fn duration(seconds: f64) -> String {
-    let whole = seconds.round().max(0.0) as u64;
-    match (whole / 3600, whole / 60 % 60, whole % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
-    }
-}
-
 /// The line on the terminal; dropping it clears the line.
 #[derive(Debug)]
 pub struct Progress {
@@ -271,12 +261,5 @@ mod tests {
             line(&counts.snapshot(), (moved, left)),
             "5/10 checked, 0 moved (256.0 KiB, 64.0 KiB/s), 512.0 KiB left, about 4 s"
         );
-    }
-
-    #[test]
-    fn durations_read_well() {
-        assert_eq!(duration(3.4), "3 s");
-        assert_eq!(duration(125.0), "2 min 05 s");
-        assert_eq!(duration(7_380.0), "2 h 03 min");
     }
 }

@@ -10,8 +10,9 @@ use bascule_engine::outcome::{ExitCode, Problem, Report, Severity};
 use bascule_session::error::SessionError;
 use bascule_wire::Options;
 
+use crate::human::{duration, size};
 use crate::itemize;
-use crate::progress::{Progress, duration};
+use crate::progress::Progress;
 
 /// Problems that a JSON document lists at most.
 const MAX_PROBLEMS: usize = 1000;
@@ -201,16 +202,4 @@ fn summary(options: &Options, report: &Report, exit: ExitCode, elapsed: Duration
         ),
     ];
     lines.join("\n")
-}
-
-/// A size for people.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }

@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod auth;
+pub mod claims;
 pub mod cli;
 pub mod client;
 pub mod config;

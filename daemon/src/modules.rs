@@ -13,9 +13,10 @@ use bascule_wire::filter::Rule;
 
 use crate::accounts::System;
 use crate::auth::{self, Access, Secrets, parse_rules, split_list};
+use crate::claims::Claim;
 use crate::client::Client;
 use crate::config::{Module, Rules};
-use crate::site::Claim;
+
 use crate::{exec, filters};
 
 /// The user of a root daemon's module that names none.

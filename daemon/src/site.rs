@@ -1,13 +1,13 @@
 //! The daemon's modules as the session sees them: which there are, who may reach them, how many
 //! at a time.
 
-use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bascule_session::site::{ModuleLine, OpenModule, Peer, Refusal, Site};
 
+use crate::claims::{Counters, unpoisoned};
 use crate::client::{Client, session_number};
 use crate::config::{self, Config, ConfigErrors, Module};
 use crate::hosts::{Lists, Names, check_client};
@@ -193,48 +193,6 @@ fn shown(name: &[u8]) -> String {
         text.push('…');
     }
     text
-}
-
-/// How many clients each module has. The numbers outlive a change of the configuration.
-#[derive(Debug, Clone, Default)]
-pub struct Counters(Arc<Mutex<HashMap<String, i64>>>);
-
-/// One client of a module, until it is dropped.
-#[derive(Debug)]
-pub struct Claim {
-    counters: Counters,
-    module: String,
-}
-
-impl Counters {
-    /// Counts one more client; `None` when `limit` is reached. 0 is no limit; nobody may enter
-    /// when it is negative.
-    pub fn claim(&self, module: &str, limit: i64) -> Option<Claim> {
-        let mut counts = unpoisoned(&self.0);
-        let count = counts.entry(module.to_owned()).or_default();
-        if limit != 0 && *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(Claim { counters: self.clone(), module: module.to_owned() })
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut counts = unpoisoned(&self.counters.0);
-        if let Some(count) = counts.get_mut(&self.module) {
-            *count -= 1;
-            if *count <= 0 {
-                counts.remove(&self.module);
-            }
-        }
-    }
-}
-
-/// The data of these locks are whole at any time, whatever happened to their holder.
-fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read_motd(path: &Path) -> std::io::Result<Vec<u8>> {

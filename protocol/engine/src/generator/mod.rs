@@ -12,11 +12,14 @@
 pub mod decide;
 pub mod delete;
 pub mod dir_times;
+mod dirs;
 mod entries;
 mod files;
+mod linked;
 mod links;
 mod phases;
 pub mod signature;
+mod special;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

@@ -1,0 +1,150 @@
+//! Symlinks, devices, FIFOs and sockets: what is made here without any data.
+
+use std::io::{self, ErrorKind};
+
+use bascule_wire::flist::{Entry, Kind};
+use bascule_wire::record::ItemFlags;
+
+use super::Generator;
+use super::entries::Looked;
+use crate::outcome::{Fatal, Severity};
+use crate::path::{RelPath, leaves_tree, temporary_name};
+use crate::run::add;
+use crate::tree::{Metadata, Target};
+
+impl Generator {
+    pub(super) fn symlink(&mut self, index: u32, entry: &Entry) -> Result<(), Fatal> {
+        let Some(target) = entry.link() else {
+            return Ok(());
+        };
+        let path = self.path_of(entry)?;
+        if self.run.options.safe_links && leaves_tree(&entry.dir, target) {
+            return self.run.problem(
+                Severity::Warning,
+                path.as_bytes(),
+                "the symlink points out of the tree and is left out (--safe-links)",
+            );
+        }
+        let Looked::At(local) = self.look(&path)? else {
+            return self.out_of_reach(entry);
+        };
+        if let Some(local) = local.filter(|local| local.kind == Kind::Symlink)
+            && self.tree.read_link(&path).is_ok_and(|current| current == target)
+        {
+            return self.unchanged(index, entry, &path, &local);
+        }
+        self.replace(index, entry, &path, local, |tree, path| tree.symlink(target, path))
+    }
+
+    pub(super) fn node(&mut self, index: u32, entry: &Entry) -> Result<(), Fatal> {
+        let kind = entry.kind();
+        let path = self.path_of(entry)?;
+        let Looked::At(local) = self.look(&path)? else {
+            return self.out_of_reach(entry);
+        };
+        let device = entry.device().unwrap_or_default();
+        if let Some(local) = local
+            .filter(|local| local.kind == kind && (!kind.is_device() || local.device == device))
+        {
+            return self.unchanged(index, entry, &path, &local);
+        }
+        if kind.is_device() && !self.tree.abilities().make_devices {
+            self.run.problem(
+                Severity::Partial,
+                path.as_bytes(),
+                "a device cannot be made here: the receiving side needs root for that",
+            )?;
+            return self.out_of_reach(entry);
+        }
+        let mode = entry.permissions();
+        self.replace(index, entry, &path, local, |tree, path| {
+            tree.make_node(path, kind, mode, device)
+        })
+    }
+
+    /// Puts something new in the place of what is there, under a temporary name first so that the
+    /// name is never missing.
+    fn replace(
+        &mut self,
+        index: u32,
+        entry: &Entry,
+        path: &RelPath,
+        local: Option<Metadata>,
+        make: impl Fn(&dyn Target, &RelPath) -> io::Result<()>,
+    ) -> Result<(), Fatal> {
+        let options = &self.run.options;
+        if (local.is_none() && options.existing) || (local.is_some() && options.ignore_existing) {
+            return self.in_place(entry, path);
+        }
+        let same_kind = local.filter(|local| local.kind == entry.kind());
+        if let Some(directory) = local.filter(|local| local.kind == Kind::Directory)
+            && !self.deleter.make_room(path, &directory)?
+        {
+            return self.out_of_reach(entry);
+        }
+        let base = ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
+        let report = self.policy.report(entry, same_kind.as_ref(), base, false);
+        if !options.dry_run {
+            let occupied = local.is_some_and(|local| local.kind != Kind::Directory);
+            let made = self.make_at(path, occupied, make);
+            self.changed.name_changed(path);
+            if let Err(error) = made {
+                self.run.problem(
+                    Severity::Partial,
+                    path.as_bytes(),
+                    format!("it could not be made on the target: {error}"),
+                )?;
+                return self.out_of_reach(entry);
+            }
+            let attributes = self.policy.attributes(entry, None);
+            self.set_attributes(path, entry.kind(), &attributes)?;
+        }
+        if same_kind.is_none() {
+            add(&self.run.tally().created, 1);
+        }
+        self.report(index, report, None)?;
+        self.in_place(entry, path)
+    }
+
+    /// Makes something at `path`; over an existing name by way of a temporary one.
+    pub(super) fn make_at(
+        &self,
+        path: &RelPath,
+        occupied: bool,
+        make: impl Fn(&dyn Target, &RelPath) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if !occupied {
+            return make(&*self.tree, path);
+        }
+        let mut attempt = 0_u32;
+        let temporary = loop {
+            let temporary = temporary_name(path, attempt);
+            match make(&*self.tree, &temporary) {
+                Ok(()) => break temporary,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 100 => {
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        self.tree.rename(&temporary, path).inspect_err(|_| {
+            // The error that matters is the rename's.
+            let _ = self.tree.remove_file(&temporary);
+        })
+    }
+
+    /// Something that already is what it shall be: only attributes may differ.
+    pub(super) fn unchanged(
+        &mut self,
+        index: u32,
+        entry: &Entry,
+        path: &RelPath,
+        local: &Metadata,
+    ) -> Result<(), Fatal> {
+        let report = self.policy.report(entry, Some(local), ItemFlags::default(), false);
+        self.report(index, report, None)?;
+        let attributes = self.policy.attributes(entry, Some(local));
+        self.set_attributes(path, entry.kind(), &attributes)?;
+        self.in_place(entry, path)
+    }
+}
