@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bascule_engine::disk::Disk;
+use bascule_engine::empty::Unreachable;
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::path::RelPath;
 use bascule_engine::receiver::Destination;
-use bascule_engine::tree::Target;
+use bascule_engine::symlinks::SymlinkTargets;
+use bascule_engine::tree::{Source, Target};
 use bascule_engine::walk::SourceArg;
 use bascule_session::site::{
     LoginAttempt, ModuleLine, ModuleRules, OpenModule, Peer, Refusal, Site,
@@ -19,17 +21,19 @@ use bascule_session::site::{
 /// A source folder or file; with a trailing slash, a folder's contents.
 ///
 /// # Errors
-/// When its folder cannot be opened.
+/// When no file can have such a name. One that does not exist is the walker's to report.
 pub fn source(path: &OsStr) -> anyhow::Result<SourceArg> {
-    let contents = means_contents(path);
-    let path = Path::new(path);
-    if contents {
-        let tree = Disk::open(path).with_context(|| path.display().to_string())?;
-        return Ok(SourceArg { tree: Arc::new(tree), base: RelPath::root(), top: RelPath::root() });
-    }
-    let (parent, name) = split(path)?;
-    let tree = Disk::open(&parent).with_context(|| parent.display().to_string())?;
-    Ok(SourceArg { tree: Arc::new(tree), base: RelPath::root(), top: name })
+    let named = path.as_encoded_bytes().to_vec();
+    let (folder, top) = if means_contents(path) {
+        (PathBuf::from(path), RelPath::root())
+    } else {
+        split(Path::new(path))?
+    };
+    let tree: Arc<dyn Source> = match Disk::open(&folder) {
+        Ok(disk) => Arc::new(disk),
+        Err(error) => Arc::new(Unreachable(error)),
+    };
+    Ok(SourceArg { tree, base: RelPath::root(), named, top })
 }
 
 /// A destination folder or file name, held by its nearest existing parent.
@@ -121,7 +125,7 @@ impl OpenModule for LocalModule {
             numeric_ids: false,
             refuse_options: Vec::new(),
             timeout: 0,
-            munge_symlinks: false,
+            symlink_targets: SymlinkTargets::Verbatim,
             enter_thread: None,
         })
     }

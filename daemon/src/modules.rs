@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bascule_engine::disk::Disk;
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::path::RelPath;
+use bascule_engine::symlinks::SymlinkTargets;
 use bascule_engine::tree::Target;
 use bascule_platform::privileges::{Identity, own_ids, runs_as_root};
 use bascule_session::site::{EnterThread, LoginAttempt, ModuleRules, OpenModule, Refusal};
@@ -211,7 +212,11 @@ impl OpenModule for DaemonModule {
                 .map(str::to_owned)
                 .collect(),
             timeout: u32::try_from(rules.timeout).unwrap_or(0),
-            munge_symlinks,
+            symlink_targets: match (munge_symlinks, chroot) {
+                (true, _) => SymlinkTargets::Munged,
+                (false, Chroot::Whole) => SymlinkTargets::Verbatim,
+                (false, _) => SymlinkTargets::Sanitized,
+            },
             enter_thread,
         };
         self.entered = true;
@@ -321,12 +326,14 @@ mod tests {
         let plain = entered("").expect("entered");
         assert!(plain.read_only && !plain.write_only);
         let free = entered("use chroot = no\nread only = no\n").expect("entered");
-        assert!(free.munge_symlinks && !free.numeric_ids && !free.read_only);
+        assert!(
+            free.symlink_targets == SymlinkTargets::Munged && !free.numeric_ids && !free.read_only
+        );
         let confined = entered("use chroot = yes\n").expect("entered");
-        assert!(!confined.munge_symlinks && confined.numeric_ids);
+        assert!(confined.symlink_targets == SymlinkTargets::Verbatim && confined.numeric_ids);
         let chosen = entered("use chroot = no\nmunge symlinks = no\nnumeric ids = yes\n");
         let chosen = chosen.expect("entered");
-        assert!(!chosen.munge_symlinks && chosen.numeric_ids);
+        assert!(chosen.symlink_targets == SymlinkTargets::Sanitized && chosen.numeric_ids);
     }
 
     #[test]

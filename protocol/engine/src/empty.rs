@@ -1,4 +1,5 @@
-//! A target with nothing in it: what a dry run sees where the destination does not exist yet.
+//! Trees with nothing in them: what a dry run sees where the destination does not exist yet, and
+//! what a source is that cannot be opened.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -6,7 +7,9 @@ use std::sync::Arc;
 use bascule_wire::flist::{Device, Kind};
 
 use crate::path::RelPath;
-use crate::tree::{Attributes, Listing, Metadata, ReadAt, Source, Stage, Target, TargetAbilities};
+use crate::tree::{
+    Attributes, Listing, Metadata, Reach, ReadAt, Source, Stage, Target, TargetAbilities,
+};
 
 /// An empty directory that cannot be written.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +21,46 @@ fn missing<T>() -> io::Result<T> {
 
 fn unwritable<T>() -> io::Result<T> {
     Err(io::Error::new(ErrorKind::Unsupported, "nothing is written in a dry run"))
+}
+
+/// A source that could not be opened: whatever is asked of it fails for that reason.
+#[derive(Debug)]
+pub struct Unreachable(pub io::Error);
+
+impl Unreachable {
+    fn fail<T>(&self) -> io::Result<T> {
+        Err(io::Error::new(self.0.kind(), self.0.to_string()))
+    }
+}
+
+impl Source for Unreachable {
+    fn metadata(&self, _path: &RelPath, _follow: bool) -> io::Result<Metadata> {
+        self.fail()
+    }
+
+    fn list(&self, _path: &RelPath) -> io::Result<Listing> {
+        self.fail()
+    }
+
+    fn open(&self, _path: &RelPath) -> io::Result<Box<dyn ReadAt>> {
+        self.fail()
+    }
+
+    fn read_link(&self, _path: &RelPath) -> io::Result<Vec<u8>> {
+        self.fail()
+    }
+
+    fn following(&self, _reach: Reach) -> io::Result<Arc<dyn Source>> {
+        Ok(Arc::new(Self(io::Error::new(self.0.kind(), self.0.to_string()))))
+    }
+
+    fn user_name(&self, _uid: u32) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn group_name(&self, _gid: u32) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 impl Source for EmptyTree {
@@ -34,6 +77,10 @@ impl Source for EmptyTree {
     }
 
     fn read_link(&self, _path: &RelPath) -> io::Result<Vec<u8>> {
+        missing()
+    }
+
+    fn following(&self, _reach: Reach) -> io::Result<Arc<dyn Source>> {
         missing()
     }
 
@@ -118,7 +165,7 @@ impl Target for EmptyTree {
         None
     }
 
-    fn may_use_group(&self, _gid: u32) -> bool {
-        false
+    fn usable_groups(&self) -> Option<Vec<u32>> {
+        None
     }
 }

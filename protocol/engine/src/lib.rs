@@ -26,5 +26,6 @@ pub mod receiver;
 pub mod run;
 pub mod sender;
 pub mod stop;
+pub mod symlinks;
 pub mod tree;
 pub mod walk;

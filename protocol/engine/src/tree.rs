@@ -73,6 +73,15 @@ pub trait ReadAt: Send {
     fn metadata(&self) -> io::Result<Metadata>;
 }
 
+/// How far symlinks are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Only to what is beneath the root: a peer asked for it.
+    Beneath,
+    /// Anywhere: the user of this machine asked for it.
+    Anywhere,
+}
+
 /// A tree that can be read.
 pub trait Source: Send + Sync {
     /// The metadata of `path` itself, or of what it points to when `follow` is set (never
@@ -100,6 +109,12 @@ pub trait Source: Send + Sync {
     /// What the file system says.
     fn read_link(&self, path: &RelPath) -> io::Result<Vec<u8>>;
 
+    /// This tree, but with symlinks taken for what they point to (`--copy-links`).
+    ///
+    /// # Errors
+    /// `Unsupported` where that cannot be had.
+    fn following(&self, reach: Reach) -> io::Result<Arc<dyn Source>>;
+
     /// The name of a user, if this side knows it.
     fn user_name(&self, uid: u32) -> Option<Vec<u8>>;
 
@@ -122,6 +137,18 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// Each attribute alone with its name, in the order in which they are applied.
+    pub fn one_by_one(&self) -> [(&'static str, Self); 4] {
+        let Self { owner, group, mode, mtime } = *self;
+        let none = Self::default();
+        [
+            ("owner", Self { owner, ..none }),
+            ("group", Self { group, ..none }),
+            ("mode", Self { mode, ..none }),
+            ("time", Self { mtime, ..none }),
+        ]
+    }
+
     /// Whether there is nothing to set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -276,6 +303,6 @@ pub trait Target: Source {
     /// The group of that name on this side.
     fn group_id(&self, name: &[u8]) -> Option<u32>;
 
-    /// Whether this process may give a file to that group.
-    fn may_use_group(&self, gid: u32) -> bool;
+    /// The groups that this process may give a file to; `None` means any (root).
+    fn usable_groups(&self) -> Option<Vec<u32>>;
 }

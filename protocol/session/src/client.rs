@@ -10,6 +10,7 @@ use bascule_engine::receiver::{self, Destination};
 use bascule_engine::run::Side;
 use bascule_engine::sender;
 use bascule_engine::stop::Stop;
+use bascule_engine::symlinks::SymlinkTargets;
 use bascule_engine::walk::SourceArg;
 use bascule_wire::args::{self, Capabilities, Direction};
 use bascule_wire::auth;
@@ -192,7 +193,7 @@ fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
                     filters,
                     module: None,
                     chmod: None,
-                    unmunge_symlinks: false,
+                    symlink_targets: SymlinkTargets::Verbatim,
                     enter_thread: None,
                 };
                 sender::run(run, reader, job)
@@ -203,7 +204,7 @@ fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
                     filters,
                     module: None,
                     chmod: None,
-                    munge_symlinks: false,
+                    symlink_targets: SymlinkTargets::Verbatim,
                     umask,
                     enter_thread: None,
                 };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bascule_engine::empty::Unreachable;
 use bascule_engine::filter::wildmatch;
 use bascule_engine::outcome::{ExitCode, Fatal};
 use bascule_engine::path::RelPath;
@@ -16,18 +17,22 @@ const MAX_EXPANDED: usize = 100_000;
 /// # Errors
 /// [`ExitCode::Syntax`] for a path that no file can have.
 pub(crate) fn sources(root: &Arc<dyn Target>, paths: &[Vec<u8>]) -> Result<Vec<SourceArg>, Fatal> {
-    let tree: Arc<dyn Source> = Arc::<dyn Target>::clone(root);
     let mut args = Vec::new();
     for path in paths {
         let (cleaned, contents) = clean(path)?;
-        for expanded in expand(&*tree, &cleaned) {
+        for expanded in expand(root, &cleaned) {
+            let named = expanded.as_bytes().to_vec();
             let (base, top) = if contents {
                 (expanded, RelPath::root())
             } else {
                 let (parent, base) = expanded.split();
                 (parent, RelPath::parse(base).map_err(|error| unusable(path, &error))?)
             };
-            args.push(SourceArg { tree: Arc::clone(&tree), base, top });
+            let tree: Arc<dyn Source> = match root.subtree(&base) {
+                Ok(tree) => tree,
+                Err(error) => Arc::new(Unreachable(error)),
+            };
+            args.push(SourceArg { tree, base, named, top });
         }
     }
     Ok(args)
@@ -65,7 +70,7 @@ fn clean(path: &[u8]) -> Result<(RelPath, bool), Fatal> {
 
 /// Expands wildcards component by component, like a shell; a pattern without a match stays as it
 /// is, without its backslashes.
-fn expand(tree: &dyn Source, pattern: &RelPath) -> Vec<RelPath> {
+fn expand(tree: &Arc<dyn Target>, pattern: &RelPath) -> Vec<RelPath> {
     if !pattern.as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\')) {
         return vec![pattern.clone()];
     }
@@ -78,7 +83,9 @@ fn expand(tree: &dyn Source, pattern: &RelPath) -> Vec<RelPath> {
                 next.extend(dir.join(&unescape(component)));
                 continue;
             }
-            let Ok(listing) = tree.list(dir) else { continue };
+            // The way there may lead through a symlink within the module.
+            let listed = tree.subtree(dir).and_then(|tree| tree.list(&RelPath::root()));
+            let Ok(listing) = listed else { continue };
             let mut names: Vec<_> = listing
                 .entries
                 .into_iter()

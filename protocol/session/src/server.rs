@@ -357,7 +357,7 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
                     filters,
                     module,
                     chmod: chmod(rules.incoming_chmod.as_deref())?,
-                    munge_symlinks: rules.munge_symlinks,
+                    symlink_targets: rules.symlink_targets,
                     umask,
                     enter_thread: rules.enter_thread,
                 };
@@ -370,7 +370,7 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
                     filters,
                     module,
                     chmod: chmod(rules.outgoing_chmod.as_deref())?,
-                    unmunge_symlinks: rules.munge_symlinks,
+                    symlink_targets: rules.symlink_targets,
                     enter_thread: rules.enter_thread,
                 };
                 sender::run(run, reader, job)

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bascule_engine::outcome::ExitCode;
+use bascule_engine::symlinks::SymlinkTargets;
 use bascule_engine::tree::Target;
 use bascule_wire::filter::Rule;
 
@@ -113,8 +114,8 @@ pub struct ModuleRules {
     pub refuse_options: Vec<String>,
     /// Seconds without a byte; 0 means none.
     pub timeout: u32,
-    /// Prefix symlinks on receipt, strip on send (§19.7).
-    pub munge_symlinks: bool,
+    /// How the targets of symlinks are stored (§19.7).
+    pub symlink_targets: SymlinkTargets,
     /// Gives up privileges, per thread.
     pub enter_thread: Option<EnterThread>,
 }

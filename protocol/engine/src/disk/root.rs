@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat, openat2};
 
 use crate::path::RelPath;
+use crate::tree::Reach;
 
 /// Set once the kernel (or a container's rules) turned out to lack `openat2`.
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
@@ -23,6 +24,8 @@ const DIRECTORY: OFlags =
 pub(super) struct Root {
     fd: Arc<OwnedFd>,
     recent: Mutex<Vec<(RelPath, Arc<OwnedFd>)>>,
+    /// Set for a source whose symlinks are taken for what they point to.
+    follow: Option<Reach>,
 }
 
 impl Root {
@@ -34,7 +37,16 @@ impl Root {
     }
 
     fn of(fd: Arc<OwnedFd>) -> Self {
-        Self { fd, recent: Mutex::new(Vec::new()) }
+        Self { fd, recent: Mutex::new(Vec::new()), follow: None }
+    }
+
+    /// The same directory, with symlinks beneath it taken for what they point to.
+    pub(super) fn following(&self, reach: Reach) -> Self {
+        Self { fd: Arc::clone(&self.fd), recent: Mutex::new(Vec::new()), follow: Some(reach) }
+    }
+
+    pub(super) fn follows(&self) -> bool {
+        self.follow.is_some()
     }
 
     /// A directory beneath this one as a root of its own. Symlinks that stay beneath this root
@@ -53,8 +65,13 @@ impl Root {
         }
     }
 
-    /// Opens `path` with `flags`, following symlinks only within the root.
+    /// Opens `path` with `flags`, following symlinks: only within the root, unless this is a
+    /// source whose user wants them followed anywhere.
     pub(super) fn open_following(&self, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
+        if self.follow == Some(Reach::Anywhere) {
+            let flags = flags | OFlags::CLOEXEC;
+            return Ok(openat(self.fd.as_fd(), path.as_bytes(), flags, Mode::empty())?);
+        }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         match self.openat2(path, flags | OFlags::CLOEXEC, resolve) {
             Some(opened) => opened,
@@ -72,7 +89,8 @@ impl Root {
         Ok((self.directory(&parent)?, base))
     }
 
-    /// An open directory; symlinks anywhere in its path are refused.
+    /// An open directory; symlinks anywhere in its path are refused, or followed if this is such a
+    /// source.
     pub(super) fn directory(&self, path: &RelPath) -> io::Result<Arc<OwnedFd>> {
         if path.is_root() {
             return Ok(Arc::clone(&self.fd));
@@ -107,6 +125,9 @@ impl Root {
     }
 
     fn open_directory(&self, path: &RelPath) -> io::Result<OwnedFd> {
+        if self.follows() {
+            return self.open_following(path, OFlags::RDONLY | OFlags::DIRECTORY);
+        }
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
         let opened = match self.openat2(path, DIRECTORY, resolve) {

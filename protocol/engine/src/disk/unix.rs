@@ -18,7 +18,7 @@ use super::root::Root;
 use super::stage::{InPlaceFile, TemporaryFile};
 use crate::path::{RelPath, temporary_name};
 use crate::tree::{
-    Attributes, DirEntry, Listing, Metadata, ReadAt, Source, Stage, Target, TargetAbilities,
+    Attributes, DirEntry, Listing, Metadata, Reach, ReadAt, Source, Stage, Target, TargetAbilities,
 };
 
 /// Names tried for a temporary file before giving up.
@@ -48,13 +48,19 @@ impl Disk {
         flags: OFlags,
         mode: Mode,
     ) -> io::Result<(OwnedFd, Metadata)> {
-        let (dir, base) = self.root.parent_of(path)?;
         // Without NONBLOCK a FIFO in the file's place would hold this thread for ever.
-        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = openat(dir.as_fd(), base, flags, mode).map_err(|error| match error {
-            rustix::io::Errno::LOOP => io::Error::other("a symlink is in its place"),
-            other => other.into(),
-        })?;
+        let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file = if self.root.follows() {
+            self.root.open_following(path, flags)?
+        } else {
+            let (dir, base) = self.root.parent_of(path)?;
+            openat(dir.as_fd(), base, flags | OFlags::NOFOLLOW, mode).map_err(
+                |error| match error {
+                    rustix::io::Errno::LOOP => io::Error::other("a symlink is in its place"),
+                    other => other.into(),
+                },
+            )?
+        };
         let opened = metadata(&fstat(&file)?);
         if opened.kind == Kind::File {
             Ok((file, opened))
@@ -134,6 +140,10 @@ impl Source for Disk {
     fn read_link(&self, path: &RelPath) -> io::Result<Vec<u8>> {
         let (dir, base) = self.root.parent_of(path)?;
         Ok(readlinkat(dir.as_fd(), base, Vec::new())?.into_bytes())
+    }
+
+    fn following(&self, reach: Reach) -> io::Result<Arc<dyn Source>> {
+        Ok(Arc::new(Self { root: Arc::new(self.root.following(reach)), temp_dir: None }))
     }
 
     fn user_name(&self, uid: u32) -> Option<Vec<u8>> {
@@ -273,9 +283,11 @@ impl Target for Disk {
         Names::groups().id(name)
     }
 
-    fn may_use_group(&self, gid: u32) -> bool {
-        geteuid().is_root()
-            || getegid().as_raw() == gid
-            || getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
+    fn usable_groups(&self) -> Option<Vec<u32>> {
+        if geteuid().is_root() {
+            return None;
+        }
+        let supplementary = getgroups().unwrap_or_default();
+        Some(supplementary.iter().chain([&getegid()]).map(|group| group.as_raw()).collect())
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bascule_wire::flist::{Device, Kind};
 
 use crate::path::RelPath;
-use crate::tree::{Attributes, Listing, Metadata, ReadAt, Source, Stage, Target, TargetAbilities};
+use crate::tree::{
+    Attributes, Listing, Metadata, Reach, ReadAt, Source, Stage, Target, TargetAbilities,
+};
 
 /// A tree on disk. It cannot be opened on Windows yet, so no value of this type exists there.
 #[derive(Debug, Clone)]
@@ -42,6 +44,10 @@ impl Source for Disk {
     }
 
     fn read_link(&self, _path: &RelPath) -> io::Result<Vec<u8>> {
+        match self.0 {}
+    }
+
+    fn following(&self, _reach: Reach) -> io::Result<Arc<dyn Source>> {
         match self.0 {}
     }
 
@@ -126,7 +132,7 @@ impl Target for Disk {
         match self.0 {}
     }
 
-    fn may_use_group(&self, _gid: u32) -> bool {
+    fn usable_groups(&self) -> Option<Vec<u32>> {
         match self.0 {}
     }
 }

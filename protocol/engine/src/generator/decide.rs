@@ -1,5 +1,7 @@
 //! What will happen to an entry: pure decisions, no I/O.
 
+use std::sync::Arc;
+
 use bascule_wire::Options;
 use bascule_wire::flist::{Entry, Kind};
 use bascule_wire::record::ItemFlags;
@@ -11,6 +13,8 @@ use crate::tree::{Attributes, Metadata, TargetAbilities};
 pub struct Policy {
     keep_owner: bool,
     keep_group: bool,
+    /// The groups that can be given; `None` means any.
+    usable_groups: Option<Arc<[u32]>>,
     keep_perms: bool,
     keep_executability: bool,
     keep_times: bool,
@@ -48,12 +52,14 @@ impl Policy {
     pub fn new(
         options: &Options,
         abilities: TargetAbilities,
+        usable_groups: Option<Vec<u32>>,
         peer_sets_link_times: bool,
         umask: u32,
     ) -> Self {
         Self {
             keep_owner: options.owner && abilities.change_owner,
             keep_group: options.group,
+            usable_groups: usable_groups.map(Into::into),
             keep_perms: options.perms,
             keep_executability: options.executability,
             keep_times: options.times,
@@ -105,9 +111,13 @@ impl Policy {
         }
     }
 
-    /// Whether the entry is newer than what the target has (`-u` skips those that are not).
-    pub fn is_newer(&self, entry: &Entry, local: &Metadata) -> bool {
-        !self.same_time(entry, local) && (entry.mtime, entry.nanos) > (local.mtime, local.nanos)
+    /// Whether `-u` leaves the target's file alone: it is newer than the entry. With a window, one
+    /// that is older by less than the window counts as newer (as with rsync).
+    pub fn is_newer_there(&self, entry: &Entry, local: &Metadata) -> bool {
+        match self.modify_window {
+            window @ 0.. => entry.mtime.saturating_sub(local.mtime) < i64::from(window),
+            _ => (local.mtime, local.nanos) > (entry.mtime, entry.nanos),
+        }
     }
 
     /// Compares attributes and adds the report bits of §12 to `base`. With no `local` the entry
@@ -142,7 +152,7 @@ impl Policy {
         if self.keep_owner && entry.uid != local.uid {
             flags |= ItemFlags::REPORT_OWNER;
         }
-        if self.keep_group && entry.gid != local.gid {
+        if self.keeps_group(entry.gid) && entry.gid != local.gid {
             flags |= ItemFlags::REPORT_GROUP;
         }
         flags
@@ -154,13 +164,13 @@ impl Policy {
         let Some(local) = local else {
             return Attributes {
                 owner: self.keep_owner.then_some(entry.uid),
-                group: self.keep_group.then_some(entry.gid),
+                group: self.keeps_group(entry.gid).then_some(entry.gid),
                 mode,
                 mtime: self.keeps_time_of(entry.kind()).then_some((entry.mtime, entry.nanos)),
             };
         };
         let owner = (self.keep_owner && entry.uid != local.uid).then_some(entry.uid);
-        let group = (self.keep_group && entry.gid != local.gid).then_some(entry.gid);
+        let group = (self.keeps_group(entry.gid) && entry.gid != local.gid).then_some(entry.gid);
         let chown_clears_mode = (owner.is_some() || group.is_some()) && entry.mode & 0o6000 != 0;
         Attributes {
             owner,
@@ -193,6 +203,12 @@ impl Policy {
             }
             Some(_) => None,
         }
+    }
+
+    /// Whether a file gets this group: who is not root can give only the groups that he is in, and
+    /// the others are left as they come, without a word (as rsync does).
+    fn keeps_group(&self, gid: u32) -> bool {
+        self.keep_group && self.usable_groups.as_ref().is_none_or(|groups| groups.contains(&gid))
     }
 
     /// Whether the time of such a file is kept.

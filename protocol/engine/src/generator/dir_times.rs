@@ -28,6 +28,20 @@ impl ChangedDirs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(dir);
     }
 
+    /// Removes a partial file that is not needed any more; one that cannot be removed does no harm.
+    pub fn drop_partial(&self, tree: &dyn Target, partial: &RelPath) {
+        let _ = tree.remove_file(partial);
+        self.drop_partial_dir(tree, partial);
+    }
+
+    /// Removes the partial dir once it is empty.
+    pub fn drop_partial_dir(&self, tree: &dyn Target, partial: &RelPath) {
+        if let Some(dir) = partial.parent().filter(|dir| !dir.is_root()) {
+            let _ = tree.remove_dir(&dir);
+            self.name_changed(&dir);
+        }
+    }
+
     fn take(&self, dir: &RelPath) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(dir)
     }

@@ -16,12 +16,15 @@ impl Generator {
     /// parent's time can be set once its own segment is finished.
     pub(super) fn create_early(&mut self, entry: &Entry) -> Result<(), Fatal> {
         let path = self.path_of(entry)?;
-        if self.run.options.dry_run || self.run.options.existing {
+        if self.run.options.dry_run {
             return Ok(());
         }
         let Looked::At(local) = self.look(&path)? else {
             return Ok(());
         };
+        if self.is_left_alone(local.as_ref()) {
+            return Ok(());
+        }
         // What cannot be done now, its own segment tries again and reports.
         let is_free = match local {
             Some(local) if local.kind == Kind::Directory => return Ok(()),
@@ -46,6 +49,9 @@ impl Generator {
         let Looked::At(mut local) = self.look(&path)? else {
             return Ok(());
         };
+        if self.is_left_alone(local.as_ref()) && !self.created_early.contains(&path) {
+            return Ok(());
+        }
         if let Some(other) = local.filter(|local| local.kind != Kind::Directory) {
             if !self.deleter.make_room(&path, &other)? {
                 return Ok(());
@@ -56,9 +62,6 @@ impl Generator {
             || local.is_none()
             || (path.is_root() && self.root_created);
         if local.is_none() {
-            if self.run.options.existing {
-                return Ok(());
-            }
             if !self.run.options.dry_run
                 && let Err(error) = self.tree.create_dir(&path, entry.permissions() | 0o700)
             {
@@ -86,6 +89,15 @@ impl Generator {
             self.clean(entry, segment, timing == Some(DeleteTiming::Delay))?;
         }
         Ok(())
+    }
+
+    /// Whether `--existing` (nothing is there) or `--ignore-existing` (something else is) keeps a
+    /// directory from being made.
+    fn is_left_alone(&self, local: Option<&Metadata>) -> bool {
+        match local {
+            None => self.run.options.existing,
+            Some(local) => self.run.options.ignore_existing && local.kind != Kind::Directory,
+        }
     }
 
     /// Sets a directory's owner now, and sees to it that its mode and time are set when its

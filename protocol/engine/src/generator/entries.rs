@@ -89,6 +89,8 @@ impl Generator {
             } else {
                 self.directory(entry, index, segment)?;
             }
+        } else if self.is_skipped(entry)? {
+            self.out_of_reach(entry)?;
         } else if let Some(link) = entry.hard_link().filter(|_| self.run.options.hard_links > 0) {
             self.linked(index, entry, link.group)?;
         } else {
@@ -96,6 +98,19 @@ impl Generator {
         }
         self.run.on(&Event::Checked { entries: 1, bytes });
         Ok(())
+    }
+
+    /// Whether `--existing` or `--ignore-existing` leaves an entry alone that is no directory.
+    fn is_skipped(&self, entry: &Entry) -> Result<bool, Fatal> {
+        let options = &self.run.options;
+        if !options.existing && !options.ignore_existing {
+            return Ok(false);
+        }
+        Ok(match self.look(&self.path_of(entry)?)? {
+            Looked::At(Some(_)) => options.ignore_existing,
+            Looked::At(None) => options.existing,
+            Looked::Failed => true,
+        })
     }
 
     /// Treats an entry that is no directory and not a further name of something.
@@ -136,14 +151,20 @@ impl Generator {
         if attributes.is_empty() || self.run.options.dry_run {
             return Ok(());
         }
-        match self.tree.set_attributes(path, kind, attributes) {
-            Ok(()) => Ok(()),
-            Err(error) => self.run.problem(
-                Severity::Partial,
-                path.as_bytes(),
-                format!("its owner, mode or time could not be set: {error}"),
-            ),
+        if self.tree.set_attributes(path, kind, attributes).is_ok() {
+            return Ok(());
         }
+        // One by one, so that a refused owner does not cost the file its time.
+        for (name, attribute) in attributes.one_by_one() {
+            if let Err(error) = self.tree.set_attributes(path, kind, &attribute) {
+                self.run.problem(
+                    Severity::Partial,
+                    path.as_bytes(),
+                    format!("its {name} could not be set: {error}"),
+                )?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends a record without data, if it tells anything or the user wants to see all.

@@ -46,6 +46,9 @@ impl Generator {
         if let Some(local) = &local
             && self.has_content(entry, &path, local)?
         {
+            if !self.run.options.dry_run {
+                self.drop_partial(&path);
+            }
             return self.unchanged(index, entry, &path, local);
         }
         self.request(index, entry, &path, local.as_ref(), false)
@@ -87,13 +90,9 @@ impl Generator {
         let options = &self.run.options;
         options.max_size.is_some_and(|max| entry.size > max)
             || options.min_size.is_some_and(|min| entry.size < min)
-            || (options.existing && local.is_none())
-            || (options.ignore_existing && local.is_some())
             || (options.update
                 && local.is_some_and(|local| {
-                    local.kind == Kind::File
-                        && !self.policy.is_newer(entry, local)
-                        && !self.policy.same_time(entry, local)
+                    local.kind == Kind::File && self.policy.is_newer_there(entry, local)
                 }))
     }
 
@@ -188,6 +187,13 @@ impl Generator {
                 basis_path.as_bytes(),
                 format!("the target's old version could not be read ({error}): more data are sent"),
             ),
+        }
+    }
+
+    /// Removes what an interrupted run has kept of a file that is whole by now.
+    fn drop_partial(&self, path: &RelPath) {
+        if let Some((partial, _)) = self.partial_basis(path) {
+            self.changed.drop_partial(&*self.tree, &partial);
         }
     }
 

@@ -8,8 +8,9 @@ use bascule_wire::record::ItemFlags;
 use super::Generator;
 use super::entries::Looked;
 use crate::outcome::{Fatal, Severity};
-use crate::path::{RelPath, leaves_tree, temporary_name};
+use crate::path::{RelPath, temporary_name};
 use crate::run::add;
+use crate::symlinks::leaves_tree;
 use crate::tree::{Metadata, Target};
 
 impl Generator {
@@ -72,10 +73,6 @@ impl Generator {
         local: Option<Metadata>,
         make: impl Fn(&dyn Target, &RelPath) -> io::Result<()>,
     ) -> Result<(), Fatal> {
-        let options = &self.run.options;
-        if (local.is_none() && options.existing) || (local.is_some() && options.ignore_existing) {
-            return self.in_place(entry, path);
-        }
         let same_kind = local.filter(|local| local.kind == entry.kind());
         if let Some(directory) = local.filter(|local| local.kind == Kind::Directory)
             && !self.deleter.make_room(path, &directory)?
@@ -84,7 +81,7 @@ impl Generator {
         }
         let base = ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
         let report = self.policy.report(entry, same_kind.as_ref(), base, false);
-        if !options.dry_run {
+        if !self.run.options.dry_run {
             let occupied = local.is_some_and(|local| local.kind != Kind::Directory);
             let made = self.make_at(path, occupied, make);
             self.changed.name_changed(path);

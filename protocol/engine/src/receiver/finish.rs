@@ -53,7 +53,7 @@ impl Receiver<'_> {
             return Ok(false);
         }
         if basis_path != path {
-            self.drop_partial(basis_path);
+            self.changed.drop_partial(&*self.tree, basis_path);
         }
         Ok(true)
     }
@@ -80,7 +80,7 @@ impl Receiver<'_> {
     pub(super) fn put_delayed_in_place(&mut self) -> Result<(), Fatal> {
         for (waiting, path) in std::mem::take(&mut self.delayed) {
             match self.tree.rename(&waiting, &path) {
-                Ok(()) => self.drop_partial_dir(&waiting),
+                Ok(()) => self.changed.drop_partial_dir(&*self.tree, &waiting),
                 Err(error) => self.not_written(&path, &error)?,
             }
         }
@@ -118,20 +118,6 @@ impl Receiver<'_> {
         }
     }
 
-    /// Removes a partial file that was used up; one that cannot be removed does no harm.
-    fn drop_partial(&self, partial: &RelPath) {
-        let _ = self.tree.remove_file(partial);
-        self.drop_partial_dir(partial);
-    }
-
-    /// Removes the partial dir once it is empty.
-    fn drop_partial_dir(&self, partial: &RelPath) {
-        if let Some(dir) = partial.parent().filter(|dir| !dir.is_root()) {
-            let _ = self.tree.remove_dir(&dir);
-            self.changed.name_changed(&dir);
-        }
-    }
-
     fn not_written(&self, path: &RelPath, error: &io::Error) -> Result<(), Fatal> {
         self.run.problem(
             Severity::Partial,
@@ -147,16 +133,8 @@ fn apply_each(stage: &mut dyn Stage, attributes: &Attributes) -> Vec<(&'static s
     if stage.apply(attributes).is_ok() {
         return Vec::new();
     }
-    let Attributes { owner, group, mode, mtime } = *attributes;
-    let none = Attributes::default();
-    let each = [
-        ("owner", Attributes { owner, ..none }),
-        ("group", Attributes { group, ..none }),
-        ("mode", Attributes { mode, ..none }),
-        ("time", Attributes { mtime, ..none }),
-    ];
     let mut failed = Vec::new();
-    for (name, attributes) in each {
+    for (name, attributes) in attributes.one_by_one() {
         if let Err(error) = stage.apply(&attributes) {
             failed.push((name, error));
         }

@@ -9,6 +9,7 @@ use crate::generator::FromReceiver;
 use crate::observe::Event;
 use crate::outcome::{ExitCode, Fatal};
 use crate::run::add;
+use crate::symlinks::SymlinkTargets;
 use crate::tree::Target;
 
 /// Entries between two events about the growing list.
@@ -137,17 +138,14 @@ impl Receiver<'_> {
         if let Some(chmod) = &self.chmod {
             entry.mode = chmod.apply(entry.mode);
         }
-        if self.munge_symlinks
+        if self.symlink_targets != SymlinkTargets::Verbatim
             && let Some(extra) = &mut entry.extra
             && let Some(link) = &mut extra.link
         {
-            *link = [MUNGE_PREFIX, link].concat().into_boxed_slice();
+            *link = self.symlink_targets.store(&entry.dir, link);
         }
     }
 }
-
-/// What disarms a symlink in a module with `munge symlinks` (§19.7).
-pub const MUNGE_PREFIX: &[u8] = b"/rsyncd-munged/";
 
 fn map_inline_ids(entry: &mut Entry, tree: &dyn Target) {
     let Some(extra) = &mut entry.extra else {

@@ -32,10 +32,10 @@ use crate::observe::{Event, Item};
 use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
 use crate::run::{Run, Side, add, interrupted};
+use crate::symlinks::SymlinkTargets;
 use crate::tree::Target;
 
 pub use destination::Destination;
-pub use list::MUNGE_PREFIX;
 
 /// The receiving side's part of a run.
 pub struct Job {
@@ -48,8 +48,8 @@ pub struct Job {
     pub module: Option<ModuleFilter>,
     /// Changes the modes that arrive (`incoming chmod`).
     pub chmod: Option<Chmod>,
-    /// Symlink targets are stored with a prefix that disarms them (§19.7).
-    pub munge_symlinks: bool,
+    /// How symlink targets are stored (§19.7).
+    pub symlink_targets: SymlinkTargets,
     /// The file mode creation mask of this process.
     pub umask: u32,
     /// Run first on every thread that this side starts.
@@ -163,7 +163,7 @@ struct Receiver<'a> {
     tokens: TokenDecoder,
     changed: Arc<ChangedDirs>,
     chmod: Option<Chmod>,
-    munge_symlinks: bool,
+    symlink_targets: SymlinkTargets,
     asked_again: HashSet<u32>,
     /// Files of `--delay-updates` that wait in their partial dirs.
     delayed: Vec<(RelPath, RelPath)>,
@@ -203,7 +203,7 @@ impl<'a> Receiver<'a> {
             tokens: TokenDecoder::new(&run.negotiated)?,
             changed: Arc::new(ChangedDirs::default()),
             chmod: job.chmod.clone(),
-            munge_symlinks: job.munge_symlinks,
+            symlink_targets: job.symlink_targets,
             asked_again: HashSet::new(),
             delayed: Vec::new(),
             list_complete: false,
@@ -217,7 +217,9 @@ impl<'a> Receiver<'a> {
         let peer_sets_link_times = self.run.side == Side::Server
             || self.run.negotiated.compat.has(CompatFlags::SYMLINK_TIMES)
             || self.run.negotiated.version.has_varints();
-        Policy::new(&self.run.options, tree.abilities(), peer_sets_link_times, umask)
+        let abilities = tree.abilities();
+        let groups = tree.usable_groups();
+        Policy::new(&self.run.options, abilities, groups, peer_sets_link_times, umask)
     }
 
     /// Reads the sender's answers to the end of the run (§11).

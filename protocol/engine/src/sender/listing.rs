@@ -236,8 +236,8 @@ fn walk(run: &Arc<Run>, job: Job, feed: &Feed<Batch>) -> Result<(), Fatal> {
     }
     let version = run.negotiated.version;
     let incremental = run.negotiated.incremental();
-    let Job { args, filters, module, chmod, unmunge_symlinks, .. } = job;
-    let rules = Rules { filters, module, chmod, unmunge_symlinks };
+    let Job { args, filters, module, chmod, symlink_targets, .. } = job;
+    let rules = Rules { filters, module, chmod, symlink_targets };
     let mut walker = Walker::new(Arc::clone(run), args, rules);
     let mut stack: Vec<(Found, u32)> = Vec::new();
     let mut dirs = 0;

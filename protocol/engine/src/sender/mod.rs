@@ -28,6 +28,8 @@ use crate::observe::{Event, Item};
 use crate::outcome::{ExitCode, Fatal};
 use crate::receiver::EnterThread;
 use crate::run::{Run, Side, add};
+use crate::symlinks::SymlinkTargets;
+use crate::tree::Reach;
 use crate::walk::SourceArg;
 
 use listing::Listing;
@@ -42,8 +44,8 @@ pub struct Job {
     pub module: Option<ModuleFilter>,
     /// Changes the modes that are told (`outgoing chmod`).
     pub chmod: Option<Chmod>,
-    /// Symlink targets are stored with a prefix that is taken off (§19.7).
-    pub unmunge_symlinks: bool,
+    /// How symlink targets are stored (§19.7).
+    pub symlink_targets: SymlinkTargets,
     /// Run first on every thread that this side starts.
     pub enter_thread: Option<EnterThread>,
 }
@@ -53,7 +55,10 @@ pub struct Job {
 /// # Errors
 /// When the connection broke, the peer is wrong or the run was stopped. Trouble with single files
 /// is in the run's report.
-pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fatal> {
+pub fn run(run: &Arc<Run>, reader: &mut WireReader, mut job: Job) -> Result<(), Fatal> {
+    if run.options.copy_links {
+        follow_links(run.side, &mut job.args)?;
+    }
     let handler = Arc::clone(run);
     reader.set_sink(Box::new(move |message| match handler.common_message(message)? {
         Some(Message::Deleted { name, directory }) => {
@@ -82,6 +87,21 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
     let outcome = sender.run(reader);
     drop(sender);
     join(walker, outcome)
+}
+
+/// Makes symlinks count as what they point to: anywhere for the user of this machine, within the
+/// module for a peer.
+fn follow_links(side: Side, args: &mut [SourceArg]) -> Result<(), Fatal> {
+    let reach = match side {
+        Side::Client => Reach::Anywhere,
+        Side::Server => Reach::Beneath,
+    };
+    for arg in args {
+        arg.tree = arg.tree.following(reach).map_err(|error| {
+            Fatal::new(ExitCode::Unsupported, format!("--copy-links cannot be had here: {error}"))
+        })?;
+    }
+    Ok(())
 }
 
 /// The walker's error is the cause when both have one: the sender only saw its queue end.

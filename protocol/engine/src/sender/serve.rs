@@ -133,8 +133,8 @@ impl Sender {
 
     fn open(&self, path: &[u8], arg: usize) -> io::Result<(Box<dyn ReadAt>, Metadata)> {
         let root = self.roots.get(arg).ok_or(ErrorKind::NotFound)?;
-        let path = if root.base.is_root() { RelPath::parse(path) } else { root.base.join(path) };
-        let path = path.map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
+        let path =
+            RelPath::parse(path).map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
         let file = root.tree.open(&path)?;
         let metadata = *file.opened();
         Ok((file, metadata))

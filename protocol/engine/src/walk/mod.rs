@@ -16,12 +16,14 @@ pub use scan::{Rules, Walker};
 /// One thing to send: a source argument of the command line or of a client's request.
 #[derive(Clone)]
 pub struct SourceArg {
-    /// The tree that holds it.
-    pub tree: Arc<dyn Source>,
     /// The directory to which the names on the wire are relative.
+    pub tree: Arc<dyn Source>,
+    /// Where that directory is in a daemon's module; the root where there is none.
     pub base: RelPath,
-    /// What to send, relative to `base`. The root means the contents of `base` (a trailing slash
-    /// on the command line): it becomes the entry `.`.
+    /// As the user named it, for messages.
+    pub named: Vec<u8>,
+    /// What to send, relative to `tree`. The root means its contents (a trailing slash on the
+    /// command line): it becomes the entry `.`.
     pub top: RelPath,
 }
 

@@ -11,9 +11,9 @@ use crate::chmod::Chmod;
 use crate::filter::{FilterSet, ModuleFilter};
 use crate::generator::signature::read_full;
 use crate::outcome::{Fatal, Severity};
-use crate::path::{RelPath, leaves_tree};
-use crate::receiver::MUNGE_PREFIX;
+use crate::path::RelPath;
 use crate::run::{IO_ERROR_GENERAL, Run};
+use crate::symlinks::SymlinkTargets;
 use crate::tree::{Metadata, Source};
 
 use bascule_wire::strong::StrongSum;
@@ -29,8 +29,8 @@ pub struct Rules {
     pub module: Option<ModuleFilter>,
     /// Changes the modes that are told.
     pub chmod: Option<Chmod>,
-    /// Symlink targets are stored with a prefix that is taken off (§19.7).
-    pub unmunge_symlinks: bool,
+    /// How symlink targets are stored (§19.7).
+    pub symlink_targets: SymlinkTargets,
 }
 
 /// Lists the sources of a run. Trouble goes to the run's account; a name that is in trouble is
@@ -95,29 +95,29 @@ impl Walker {
     }
 
     fn argument(&mut self, arg: usize, found: &mut Vec<Found>) -> Result<(), Fatal> {
-        let SourceArg { tree, top, .. } = self.args[arg].clone();
+        let SourceArg { tree, base, top, named } = self.args[arg].clone();
         let name = if top.is_root() { b"." } else { top.as_bytes() };
-        let path = match self.disk_path(arg, top.as_bytes()) {
-            Ok(path) => path,
-            Err(error) => return self.unlisted(name, &error),
-        };
         let follow = top.is_root() || self.run.options.copy_links;
-        let seen = tree.metadata(&path, follow).and_then(|metadata| {
+        let seen = tree.metadata(&top, follow).and_then(|metadata| {
             let is_dir = metadata.kind == Kind::Directory;
-            let hidden =
-                self.rules.module.as_ref().is_some_and(|own| own.hides_on_the_way(&path, is_dir));
+            let hidden = self.rules.module.as_ref().is_some_and(|module| {
+                let path = base.join(top.as_bytes());
+                path.is_ok_and(|path| module.hides_on_the_way(&path, is_dir))
+            });
             if hidden { Err(ErrorKind::NotFound.into()) } else { Ok(metadata) }
         });
         let metadata = match seen {
             Ok(metadata) => metadata,
             Err(error) => {
                 self.run.add_io_error(IO_ERROR_GENERAL);
-                let text = if error.kind() == ErrorKind::NotFound {
+                let is_missing =
+                    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+                let text = if is_missing {
                     "the source does not exist".to_owned()
                 } else {
                     format!("the source cannot be read: {error}")
                 };
-                return self.run.problem(Severity::Partial, path.as_bytes(), text);
+                return self.run.problem(Severity::Partial, &named, text);
             }
         };
         self.file_systems[arg] = Some(metadata.file_system);
@@ -134,7 +134,7 @@ impl Walker {
         if !is_contents && self.is_excluded(name, metadata.kind) {
             return Ok(());
         }
-        let Some(mut entry) = self.entry(arg, &path, b"", name, &metadata)? else {
+        let Some(mut entry) = self.entry(arg, &top, b"", name, &metadata)? else {
             return Ok(());
         };
         let is_dir = metadata.kind == Kind::Directory;
@@ -151,19 +151,16 @@ impl Walker {
     fn list(&mut self, arg: usize, name: &[u8], found: &mut Vec<Found>) -> Result<(), Fatal> {
         self.run.check_stop()?;
         let tree = Arc::clone(&self.args[arg].tree);
-        let listing = match self.disk_path(arg, name).and_then(|path| Ok((tree.list(&path)?, path)))
-        {
-            Ok(listing) => listing,
+        let path =
+            RelPath::parse(name).map_err(|error| io::Error::new(ErrorKind::InvalidInput, error));
+        let (path, mut listing) = match path.and_then(|path| Ok((tree.list(&path)?, path))) {
+            Ok((listing, path)) => (path, listing),
             Err(error) => return self.unlisted(name, &error),
         };
-        let (mut listing, path) = listing;
         if let Some(error) = &listing.error {
             self.unlisted(name, error)?;
         }
-        let rules = match RelPath::parse(name)
-            .map_err(io::Error::other)
-            .and_then(|dir| self.rules.filters.rules_of(&*self.view(arg), &dir))
-        {
+        let rules = match self.rules.filters.rules_of(&*tree, &path) {
             Ok(rules) => rules,
             Err(error) => return self.unlisted(name, &error),
         };
@@ -197,9 +194,9 @@ impl Walker {
                 };
             }
             let is_dir = metadata.kind == Kind::Directory;
-            let hidden =
-                self.rules.module.as_ref().is_some_and(|own| own.hides(&child_path, is_dir));
-            if hidden || self.rules.filters.excludes(&rules, &child_name, is_dir) {
+            if self.is_hidden(arg, &child_path, is_dir)
+                || self.rules.filters.excludes(&rules, &child_name, is_dir)
+            {
                 continue;
             }
             let Some(mut entry) = self.entry_in(arg, &child_path, &dir, &child.name, &metadata)?
@@ -217,12 +214,12 @@ impl Walker {
         Ok(())
     }
 
-    /// An argument's tree as filter rules see it: names are relative to the argument's base.
-    fn view(&self, arg: usize) -> Box<dyn Source> {
-        Box::new(Below {
-            tree: Arc::clone(&self.args[arg].tree),
-            base: self.args[arg].base.clone(),
-        })
+    /// Whether the module's own filter hides a path of an argument.
+    fn is_hidden(&self, arg: usize, path: &RelPath, is_dir: bool) -> bool {
+        let Some(module) = &self.rules.module else {
+            return false;
+        };
+        self.args[arg].base.join(path.as_bytes()).is_ok_and(|path| module.hides(&path, is_dir))
     }
 
     fn is_excluded(&self, name: &[u8], kind: Kind) -> bool {
@@ -282,18 +279,7 @@ impl Walker {
         if kind == Kind::Symlink {
             match tree.read_link(path) {
                 Ok(link) => {
-                    let link = match link.strip_prefix(MUNGE_PREFIX) {
-                        Some(plain) if self.rules.unmunge_symlinks => plain,
-                        _ => &link,
-                    };
-                    if options.safe_links && leaves_tree(dir, link) {
-                        run.problem(
-                            Severity::Warning,
-                            &name,
-                            "the symlink points out of the tree and is left out (--safe-links)",
-                        )?;
-                        return Ok(None);
-                    }
+                    let link = self.rules.symlink_targets.send(&link);
                     if link.len() > MAX_LINK {
                         run.problem(Severity::Partial, &name, "its target is too long")?;
                         return Ok(None);
@@ -352,12 +338,6 @@ impl Walker {
         }
     }
 
-    fn disk_path(&self, arg: usize, name: &[u8]) -> io::Result<RelPath> {
-        let base = &self.args[arg].base;
-        let path = if name.is_empty() { Ok(base.clone()) } else { base.join(name) };
-        path.map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))
-    }
-
     /// A directory that could not be read, or not to its end.
     fn unlisted(&self, name: &[u8], error: &io::Error) -> Result<(), Fatal> {
         if error.kind() == ErrorKind::NotFound {
@@ -382,46 +362,5 @@ impl Walker {
         }
         self.run.add_io_error(IO_ERROR_GENERAL);
         self.run.problem(Severity::Partial, name, format!("it could not be read: {error}"))
-    }
-}
-
-/// A tree seen from one of its directories, for filter files.
-struct Below {
-    tree: Arc<dyn Source>,
-    base: RelPath,
-}
-
-impl Below {
-    fn path(&self, path: &RelPath) -> io::Result<RelPath> {
-        if path.is_root() {
-            return Ok(self.base.clone());
-        }
-        self.base.join(path.as_bytes()).map_err(io::Error::other)
-    }
-}
-
-impl Source for Below {
-    fn metadata(&self, path: &RelPath, follow: bool) -> io::Result<Metadata> {
-        self.tree.metadata(&self.path(path)?, follow)
-    }
-
-    fn list(&self, path: &RelPath) -> io::Result<crate::tree::Listing> {
-        self.tree.list(&self.path(path)?)
-    }
-
-    fn open(&self, path: &RelPath) -> io::Result<Box<dyn crate::tree::ReadAt>> {
-        self.tree.open(&self.path(path)?)
-    }
-
-    fn read_link(&self, path: &RelPath) -> io::Result<Vec<u8>> {
-        self.tree.read_link(&self.path(path)?)
-    }
-
-    fn user_name(&self, uid: u32) -> Option<Vec<u8>> {
-        self.tree.user_name(uid)
-    }
-
-    fn group_name(&self, gid: u32) -> Option<Vec<u8>> {
-        self.tree.group_name(gid)
     }
 }
