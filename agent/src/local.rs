@@ -40,7 +40,7 @@ pub fn source(path: &OsStr) -> anyhow::Result<SourceArg> {
 ///
 /// # Errors
 /// When no parent can be opened.
-pub fn destination(path: &OsStr, mkpath: bool) -> anyhow::Result<Destination> {
+pub fn destination(path: &OsStr) -> anyhow::Result<Destination> {
     let is_directory = means_contents(path);
     let path = Path::new(path);
     if path.is_dir() {
@@ -49,14 +49,13 @@ pub fn destination(path: &OsStr, mkpath: bool) -> anyhow::Result<Destination> {
     }
     let (mut parent, name) = split(path)?;
     let mut below = name.as_bytes().to_vec();
-    while mkpath && !parent.is_dir() {
+    while !parent.is_dir() {
         let (above, name) = split(&parent)?;
         below = [name.as_bytes(), b"/", &below].concat();
         parent = above;
     }
-    let tree = Disk::open(&parent).with_context(|| {
-        format!("{}: the destination's parent folder (use --mkpath to make it)", parent.display())
-    })?;
+    let tree = Disk::open(&parent)
+        .with_context(|| format!("{}: the destination's parent folder", parent.display()))?;
     let path = RelPath::parse(&below)?;
     Ok(Destination { tree: Arc::new(tree), path, is_directory })
 }

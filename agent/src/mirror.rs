@@ -51,7 +51,7 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
         }
         Location::Local(destination) => match remote_sources(sources)? {
             Some((remote, paths)) => {
-                let target = local::destination(destination, run.mkpath)?;
+                let target = local::destination(destination)?;
                 let local = LocalEnd::Target(target);
                 remote_run(cli, &remote, paths, local, &run, rules, observer, stop).await?
             }
@@ -107,7 +107,7 @@ async fn local_run(
     observer: Arc<dyn Observer>,
     stop: Stop,
 ) -> anyhow::Result<Ended> {
-    let target = local::destination(destination, options.mkpath)?;
+    let target = local::destination(destination)?;
     let (ours, theirs) = tokio::io::duplex(DUPLEX);
     let site = Arc::new(LocalSite { tree: target.tree });
     let server_options = ServerOptions { highest: Version::NEWEST, umask: umask() };
@@ -209,7 +209,7 @@ pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
         options,
         filters: Vec::new(),
         login: login(&remote, &cli.connection)?,
-        local: LocalEnd::Target(local::destination(&OsString::from("."), false)?),
+        local: LocalEnd::Target(local::destination(&OsString::from("."))?),
         umask: umask(),
     };
     let (report, outcome) =

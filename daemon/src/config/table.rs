@@ -82,7 +82,7 @@ fn check_chmod(value: &str) -> Result<(), String> {
     if value.is_empty() {
         return Ok(());
     }
-    bascule_engine::chmod::Chmod::parse(value).map(drop).map_err(|error| error.to_string())
+    bascule_engine::chmod::Chmod::parse(value, 0).map(drop).map_err(|error| error.to_string())
 }
 
 fn check_absolute(value: &str) -> Result<(), String> {

@@ -17,13 +17,31 @@ struct Change {
 enum Act {
     /// An octal mode.
     Set(u32),
-    Symbolic {
-        who: u32,
-        op: Op,
-        bits: u32,
-        search: bool,
-        copy_from: Option<u32>,
-    },
+    Symbolic(Symbolic),
+}
+
+/// Masks are modes: `who` is 0700 for the owner and so on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Symbolic {
+    who: u32,
+    op: Op,
+    what: What,
+    /// Set-id and sticky bits that are named.
+    special: u32,
+    /// Set-id and sticky bits that an assignment takes away first: those of the classes named, if
+    /// one is assigned itself or a whole class is copied.
+    cleared: u32,
+    /// What is never given, because nobody was named: the process's mask.
+    umask: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// Permissions of all three classes; with `search`, `x` for directories and for files that
+    /// were executable before any change.
+    Bits { bits: u32, search: bool },
+    /// The permissions of the class that many bits up.
+    Copy { shift: u32 },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +58,13 @@ pub struct ChmodError(String);
 
 impl Chmod {
     /// Parses a comma-separated list in the form of chmod(1), each item optionally with `D` or
-    /// `F` in front.
+    /// `F` in front. Where an item names nobody, `umask` limits what is given.
     ///
     /// # Errors
     /// [`ChmodError`] with the item that is wrong.
-    pub fn parse(text: &str) -> Result<Self, ChmodError> {
-        let mut changes = Vec::new();
-        for item in text.split(',') {
-            parse_item(item, &mut changes).ok_or_else(|| ChmodError(item.to_owned()))?;
-        }
-        Ok(Self(changes))
+    pub fn parse(text: &str, umask: u32) -> Result<Self, ChmodError> {
+        let change = |item: &str| parse_item(item, umask).ok_or_else(|| ChmodError(item.into()));
+        Ok(Self(text.split(',').map(change).collect::<Result<_, _>>()?))
     }
 
     /// The changed mode; the type bits and the modes of symlinks stay.
@@ -60,54 +75,49 @@ impl Chmod {
             return mode;
         }
         let is_dir = kind == Some(Kind::Directory);
+        let searchable = is_dir || mode & 0o111 != 0;
         let mut bits = mode & 0o7777;
         for change in &self.0 {
             if change.only_dirs.is_none_or(|dirs| dirs == is_dir) {
-                bits = change.act.apply(bits, is_dir);
+                bits = match change.act {
+                    Act::Set(bits) => bits,
+                    Act::Symbolic(symbolic) => symbolic.apply(bits, searchable),
+                };
             }
         }
         mode & !0o7777 | bits
     }
 }
 
-impl Act {
-    fn apply(self, mode: u32, is_dir: bool) -> u32 {
-        match self {
-            Self::Set(bits) => bits,
-            Self::Symbolic { who, op, bits, search, copy_from } => {
-                let mut bits = bits;
-                if search && (is_dir || mode & 0o111 != 0) {
-                    bits |= 0o111;
-                }
-                if let Some(shift) = copy_from {
-                    let copied = mode >> shift & 7;
-                    bits |= copied << 6 | copied << 3 | copied;
-                }
-                let special = bits & 0o7000 & special_of(who);
-                let bits = bits & who & 0o777 | special;
-                match op {
-                    Op::Add => mode | bits,
-                    Op::Remove => mode & !bits,
-                    Op::Assign => mode & !(who & 0o777 | special_of(who) & 0o6000) | bits,
-                }
+impl Symbolic {
+    fn apply(self, mode: u32, searchable: bool) -> u32 {
+        let Self { who, op, what, special, cleared, umask } = self;
+        let bits = match what {
+            What::Bits { bits, search } if search && searchable => bits | 0o111,
+            What::Bits { bits, .. } => bits,
+            What::Copy { shift } => {
+                let class = mode >> shift & 7;
+                class << 6 | class << 3 | class
             }
+        };
+        let bits = bits & who & !umask | special;
+        match op {
+            Op::Add => mode | bits,
+            Op::Remove => mode & !bits,
+            Op::Assign => mode & !(who | cleared) | bits,
         }
     }
 }
 
-/// The set-id bits that belong to some of `ugo`; the sticky bit belongs to all.
-fn special_of(who: u32) -> u32 {
-    let mut special = 0o1000;
-    if who & 0o700 != 0 {
-        special |= 0o4000;
-    }
-    if who & 0o070 != 0 {
-        special |= 0o2000;
-    }
-    special
+fn set_id_of(who: u32) -> u32 {
+    (if who & 0o700 != 0 { 0o4000 } else { 0 }) | (if who & 0o070 != 0 { 0o2000 } else { 0 })
 }
 
-fn parse_item(item: &str, changes: &mut Vec<Change>) -> Option<()> {
+fn sticky_of(who: u32) -> u32 {
+    if who & 0o007 != 0 { 0o1000 } else { 0 }
+}
+
+fn parse_item(item: &str, umask: u32) -> Option<Change> {
     let (only_dirs, rest) = match item.as_bytes().first()? {
         b'D' => (Some(true), &item[1..]),
         b'F' => (Some(false), &item[1..]),
@@ -115,51 +125,60 @@ fn parse_item(item: &str, changes: &mut Vec<Change>) -> Option<()> {
     };
     if rest.starts_with(|first: char| first.is_ascii_digit()) {
         let bits = u32::from_str_radix(rest, 8).ok().filter(|bits| *bits <= 0o7777)?;
-        changes.push(Change { only_dirs, act: Act::Set(bits) });
-        return Some(());
+        return Some(Change { only_dirs, act: Act::Set(bits) });
     }
-    let mut bytes = rest.bytes().peekable();
-    let mut who = 0;
-    while let Some(mask) = bytes.peek().and_then(|byte| match byte {
-        b'u' => Some(0o700),
-        b'g' => Some(0o070),
-        b'o' => Some(0o007),
-        b'a' => Some(0o777),
-        _ => None,
-    }) {
-        who |= mask;
-        bytes.next();
-    }
-    let who = if who == 0 { 0o777 } else { who };
-    bytes.peek()?;
-    while let Some(op) = bytes.next() {
-        let op = match op {
-            b'+' => Op::Add,
-            b'-' => Op::Remove,
-            b'=' => Op::Assign,
+    let at = rest.find(['+', '-', '='])?;
+    let mut named = 0;
+    for class in rest[..at].bytes() {
+        named |= match class {
+            b'u' => 0o700,
+            b'g' => 0o070,
+            b'o' => 0o007,
+            b'a' => 0o777,
             _ => return None,
         };
-        let (mut bits, mut search, mut copy_from) = (0, false, None);
-        while let Some(&byte) = bytes.peek() {
-            match byte {
-                b'r' => bits |= 0o444,
-                b'w' => bits |= 0o222,
-                b'x' => bits |= 0o111,
-                b'X' => search = true,
-                b's' => bits |= 0o6000,
-                b't' => bits |= 0o1000,
-                b'u' => copy_from = Some(6),
-                b'g' => copy_from = Some(3),
-                b'o' => copy_from = Some(0),
-                b'+' | b'-' | b'=' => break,
-                _ => return None,
-            }
-            bytes.next();
-        }
-        let act = Act::Symbolic { who, op, bits, search, copy_from };
-        changes.push(Change { only_dirs, act });
     }
-    Some(())
+    let op = match rest.as_bytes()[at] {
+        b'+' => Op::Add,
+        b'-' => Op::Remove,
+        _ => Op::Assign,
+    };
+    let (who, umask) = if named == 0 { (0o777, umask) } else { (named, 0) };
+    let mut special = 0;
+    let permissions = &rest.as_bytes()[at + 1..];
+    let what = match permissions {
+        b"u" => What::Copy { shift: 6 },
+        b"g" => What::Copy { shift: 3 },
+        b"o" => What::Copy { shift: 0 },
+        _ => {
+            let (mut bits, mut search) = (0, false);
+            for byte in permissions {
+                match byte {
+                    b'r' => bits |= 0o444,
+                    b'w' => bits |= 0o222,
+                    b'x' => bits |= 0o111,
+                    b'X' => search = true,
+                    b't' => special |= 0o1000,
+                    b's' => {
+                        // Of the classes that have one; the owner's where none is named.
+                        let own = set_id_of(named);
+                        special |= if own == 0 { 0o4000 } else { own };
+                    }
+                    _ => return None,
+                }
+            }
+            What::Bits { bits, search }
+        }
+    };
+    let cleared = match what {
+        What::Copy { .. } => set_id_of(who) | sticky_of(who),
+        What::Bits { .. } if special != 0 => set_id_of(named),
+        What::Bits { .. } => 0,
+    };
+    Some(Change {
+        only_dirs,
+        act: Act::Symbolic(Symbolic { who, op, what, special, cleared, umask }),
+    })
 }
 
 #[cfg(test)]
@@ -182,17 +201,25 @@ mod tests {
             ("u+s", FILE | 0o755, FILE | 0o4755),
             ("+t", DIR | 0o777, DIR | 0o1777),
             ("g=u", FILE | 0o640, FILE | 0o660),
+            ("g=u", FILE | 0o7640, FILE | 0o5660),
+            ("o=g", FILE | 0o1644, FILE | 0o644),
+            ("u=rwX,go=rX", FILE | 0o7777, FILE | 0o7755),
+            ("a=t", FILE | 0o2611, FILE | 0o1000),
+            ("a+s", FILE | 0o755, FILE | 0o6755),
+            ("o+s", FILE | 0o755, FILE | 0o4755),
+            ("+w", FILE | 0o444, FILE | 0o644),
+            ("a-x,a+X", FILE | 0o755, FILE | 0o755),
         ] {
-            let changed = Chmod::parse(text).expect("a mode change").apply(before);
+            let changed = Chmod::parse(text, 0o022).expect("a mode change").apply(before);
             assert_eq!(changed, after, "{text} on {before:o} gave {changed:o}");
         }
-        assert_eq!(Chmod::parse("000").expect("octal").apply(0o120_777), 0o120_777);
+        assert_eq!(Chmod::parse("000", 0).expect("octal").apply(0o120_777), 0o120_777);
     }
 
     #[test]
     fn refuses_nonsense() {
-        for text in ["", "u", "z+x", "u+q", "9", "77777", "u+x,,"] {
-            assert!(Chmod::parse(text).is_err(), "{text:?}");
+        for text in ["", "u", "z+x", "u+q", "9", "77777", "u+x,,", "o=gx", "u+X-w"] {
+            assert!(Chmod::parse(text, 0).is_err(), "{text:?}");
         }
     }
 }

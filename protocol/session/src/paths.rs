@@ -8,6 +8,7 @@ use bascule_engine::outcome::{ExitCode, Fatal};
 use bascule_engine::path::RelPath;
 use bascule_engine::tree::{Source, Target};
 use bascule_engine::walk::SourceArg;
+use bascule_wire::flist::Kind;
 
 /// Most names that one pattern may expand to.
 const MAX_EXPANDED: usize = 100_000;
@@ -20,7 +21,7 @@ pub(crate) fn sources(root: &Arc<dyn Target>, paths: &[Vec<u8>]) -> Result<Vec<S
     let mut args = Vec::new();
     for path in paths {
         let (cleaned, contents) = clean(path)?;
-        for expanded in expand(root, &cleaned) {
+        for expanded in expand(root, &cleaned, contents) {
             let named = expanded.as_bytes().to_vec();
             let (base, top) = if contents {
                 (expanded, RelPath::root())
@@ -69,8 +70,8 @@ fn clean(path: &[u8]) -> Result<(RelPath, bool), Fatal> {
 }
 
 /// Expands wildcards component by component, like a shell; a pattern without a match stays as it
-/// is, without its backslashes.
-fn expand(tree: &Arc<dyn Target>, pattern: &RelPath) -> Vec<RelPath> {
+/// is, without its backslashes. With `dirs`, only directories are found.
+fn expand(tree: &Arc<dyn Target>, pattern: &RelPath, dirs: bool) -> Vec<RelPath> {
     if !pattern.as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\')) {
         return vec![pattern.clone()];
     }
@@ -98,6 +99,9 @@ fn expand(tree: &Arc<dyn Target>, pattern: &RelPath) -> Vec<RelPath> {
         }
         next.truncate(MAX_EXPANDED);
         found = next;
+    }
+    if dirs {
+        found.retain(|path| tree.metadata(path, true).is_ok_and(|met| met.kind == Kind::Directory));
     }
     if found.is_empty() {
         return RelPath::parse(&unescape(pattern.as_bytes())).into_iter().collect();

@@ -356,7 +356,7 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
                     destination: Destination { tree: rules.root, path, is_directory },
                     filters,
                     module,
-                    chmod: chmod(rules.incoming_chmod.as_deref())?,
+                    chmod: chmod(rules.incoming_chmod.as_deref(), umask)?,
                     symlink_targets: rules.symlink_targets,
                     umask,
                     enter_thread: rules.enter_thread,
@@ -369,7 +369,7 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
                     args,
                     filters,
                     module,
-                    chmod: chmod(rules.outgoing_chmod.as_deref())?,
+                    chmod: chmod(rules.outgoing_chmod.as_deref(), umask)?,
                     symlink_targets: rules.symlink_targets,
                     enter_thread: rules.enter_thread,
                 };
@@ -386,9 +386,9 @@ fn destination(command: &ServerCommand) -> Result<(RelPath, bool), Fatal> {
     paths::destination(path)
 }
 
-fn chmod(text: Option<&str>) -> Result<Option<Chmod>, Fatal> {
+fn chmod(text: Option<&str>, umask: u32) -> Result<Option<Chmod>, Fatal> {
     text.map(|text| {
-        Chmod::parse(text).map_err(|error| {
+        Chmod::parse(text, umask).map_err(|error| {
             Fatal::new(ExitCode::Syntax, format!("the module's chmod is wrong: {error}"))
         })
     })

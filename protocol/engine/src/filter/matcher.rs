@@ -1,5 +1,7 @@
 //! One rule, ready to match paths.
 
+use std::borrow::Cow;
+
 use bascule_wire::filter::Rule;
 
 use super::pattern::Wild;
@@ -10,86 +12,105 @@ pub(super) struct Matcher {
     pub(super) rule: Rule,
     /// The directory to which an anchored pattern is relative; empty for the root.
     dir: Vec<u8>,
-    anchored: bool,
-    form: Form,
+    place: Place,
+    /// It begins with `**`: that may stand for nothing in front of a slash.
+    from_anywhere: bool,
+    /// It ends with `***`: `/***` means the directory as well.
+    with_dir: bool,
     wild: Wild,
 }
 
+/// Which part of a path the pattern is held against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// Against the last component.
+enum Place {
+    /// The last component.
     Base,
-    /// Against the whole path, or any part of it behind a slash.
-    Path,
-    /// `dir/***`: the directory and everything in it.
-    Everything,
+    /// The whole path.
+    Whole,
+    /// That many components at the end.
+    Tail(usize),
+    /// The whole path, or what follows any slash.
+    AnyTail,
 }
 
 impl Matcher {
     /// Compiles a rule found in `dir` (empty for the transfer root).
     pub(super) fn new(rule: &Rule, dir: &[u8]) -> Self {
         let pattern = &rule.pattern[..];
-        let anchored = pattern.first() == Some(&b'/');
-        let mut pattern = if anchored { &pattern[1..] } else { pattern };
-        // At any depth, which an unanchored pattern means anyway.
-        while let Some(rest) = pattern.strip_prefix(b"**/").filter(|_| !anchored) {
-            pattern = rest;
-        }
-        let form = if let Some(head) = pattern.strip_suffix(b"/***") {
-            pattern = head;
-            Form::Everything
-        } else if pattern.contains(&b'/') || contains_double_star(pattern) {
-            Form::Path
-        } else {
-            Form::Base
+        let is_wild = pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
+        let crosses_slashes = pattern.windows(2).any(|pair| pair == b"**");
+        let from_anywhere = pattern.starts_with(b"**");
+        let slashes = pattern.iter().filter(|byte| **byte == b'/').count();
+        let (pattern, anchored) = match pattern.strip_prefix(b"/") {
+            Some(below) => (below, true),
+            None => (pattern, false),
         };
-        Self { rule: rule.clone(), dir: dir.to_vec(), anchored, form, wild: Wild::new(pattern) }
+        let place = if anchored || from_anywhere {
+            Place::Whole
+        } else if crosses_slashes {
+            Place::AnyTail
+        } else if slashes > 0 {
+            Place::Tail(slashes + 1)
+        } else {
+            Place::Base
+        };
+        Self {
+            dir: if anchored { dir.to_vec() } else { Vec::new() },
+            place,
+            from_anywhere,
+            with_dir: rule.pattern.ends_with(b"***"),
+            wild: if is_wild { Wild::new(pattern) } else { Wild::literal(pattern) },
+            rule: rule.clone(),
+        }
     }
 
     pub(super) fn matches(&self, path: &[u8], is_dir: bool) -> bool {
-        if self.rule.directory_only && !is_dir {
-            return false;
-        }
-        self.has_form(path, is_dir) != self.rule.negate
+        let has_form = (is_dir || !self.rule.directory_only) && self.has_form(path, is_dir);
+        has_form != self.rule.negate
     }
 
     fn has_form(&self, path: &[u8], is_dir: bool) -> bool {
         let Some(path) = self.below_dir(path) else {
             return false;
         };
-        match self.form {
-            Form::Base if self.anchored => self.wild.matches(path),
-            Form::Base => self.wild.matches(super::base_of(path)),
-            Form::Path => self.tails(path).any(|tail| self.wild.matches(tail)),
-            Form::Everything => self.tails(path).any(|tail| {
-                (is_dir && self.wild.matches(tail))
-                    || slashes(tail).any(|slash| self.wild.matches(&tail[..slash]))
-            }),
+        let text: Cow<'_, [u8]> = match (self.from_anywhere, self.with_dir && is_dir) {
+            (false, false) => path.into(),
+            (true, false) => [b"/", path].concat().into(),
+            (false, true) => [path, b"/"].concat().into(),
+            (true, true) => [b"/", path, b"/"].concat().into(),
+        };
+        match self.place {
+            Place::Base => self.wild.matches(super::base_of(&text)),
+            Place::Whole => self.wild.matches(&text),
+            Place::Tail(components) => {
+                tail(&text, components).is_some_and(|tail| self.wild.matches(tail))
+            }
+            Place::AnyTail => {
+                self.wild.matches(&text)
+                    || slashes(&text).any(|slash| self.wild.matches(&text[slash + 1..]))
+            }
         }
     }
 
-    /// The path as seen from the rule's directory; a rule reaches only what is below it.
+    /// The path as an anchored pattern sees it: from the rule's directory.
     fn below_dir<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
         if self.dir.is_empty() {
             return Some(path);
         }
         path.strip_prefix(&self.dir[..])?.strip_prefix(b"/")
     }
+}
 
-    /// The whole path and, unless the pattern is anchored, what follows each slash.
-    fn tails<'a>(&self, path: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let inner = !self.anchored;
-        std::iter::once(path)
-            .chain(slashes(path).filter(move |_| inner).map(move |slash| &path[slash + 1..]))
-            // The slash itself stands for what `**` has eaten.
-            .chain(slashes(path).filter(move |_| inner).map(move |slash| &path[slash..]))
+/// The last `components` of a path that has at least so many.
+fn tail(path: &[u8], components: usize) -> Option<&[u8]> {
+    let mut before = slashes(path).rev().skip(components - 1);
+    match before.next() {
+        Some(slash) => Some(&path[slash + 1..]),
+        None if slashes(path).count() + 1 == components => Some(path),
+        None => None,
     }
 }
 
-fn slashes(path: &[u8]) -> impl Iterator<Item = usize> {
+fn slashes(path: &[u8]) -> impl DoubleEndedIterator<Item = usize> {
     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at)
-}
-
-fn contains_double_star(pattern: &[u8]) -> bool {
-    pattern.windows(2).any(|pair| pair == b"**")
 }

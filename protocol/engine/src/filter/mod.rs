@@ -67,6 +67,8 @@ impl FilterSet {
         for rule in rules {
             match rule.kind {
                 RuleKind::Clear => steps.clear(),
+                // A file that is merged already is not merged again, whatever its modifiers.
+                RuleKind::DirMerge if is_merged(&steps, &rule.pattern) => {}
                 RuleKind::DirMerge => {
                     if rule.exclude_self {
                         let own = Rule::plain(RuleKind::Exclude, base_of(&rule.pattern));
@@ -181,6 +183,13 @@ impl FilterSet {
     }
 }
 
+fn is_merged(steps: &[Step], file: &[u8]) -> bool {
+    steps.iter().any(|step| match step {
+        Step::Merge(_, known) => base_of(&known.pattern) == base_of(file),
+        Step::Match(_) => false,
+    })
+}
+
 fn base_of(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
@@ -224,6 +233,12 @@ mod tests {
         assert!(excluded(&["- /d/**"], "d/e/f"));
         assert!(excluded(&["- **/x"], "x"));
         assert!(excluded(&["- **/x"], "a/b/x"));
+        assert!(excluded(&["- ***/*"], "x"));
+        assert!(excluded(&["- /**/x"], "a/x") && !excluded(&["- /**/x"], "x"));
+        assert!(excluded(&["- *b/c"], "xb/c") && !excluded(&["- /*/c"], "c"));
+        assert!(excluded(&["- a\\b"], "a\\b") && !excluded(&["- a\\b"], "ab"));
+        assert!(excluded(&["- a\\b*"], "ab"));
+        assert!(excluded(&["-! d/"], "x") && !excluded(&["-! d/"], "d/"));
         assert!(excluded(&["-! *.imap"], "x.tmp"));
     }
 

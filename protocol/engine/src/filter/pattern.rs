@@ -15,6 +15,8 @@ enum Piece {
     Star,
     /// Any bytes.
     DoubleStar,
+    /// Nothing at all: the pattern is malformed.
+    Never,
     /// One byte (never a slash) that is, or is not, among these.
     Set {
         members: Box<[bool; 256]>,
@@ -28,12 +30,14 @@ pub fn wildmatch(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 impl Wild {
+    /// A pattern without wildcards, in which backslashes escape nothing.
+    pub(super) fn literal(text: &[u8]) -> Self {
+        Self { pieces: text.iter().copied().map(Piece::Byte).collect() }
+    }
+
+    /// Compiles wildcards. A set that is not closed, an unknown `[:class:]` and a backslash at the
+    /// end match nothing, as in rsync.
     pub(super) fn new(pattern: &[u8]) -> Self {
-        // Backslashes escape only where there is something to escape from.
-        let has_wildcards = pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
-        if !has_wildcards {
-            return Self { pieces: pattern.iter().copied().map(Piece::Byte).collect() };
-        }
         let mut pieces = Vec::with_capacity(pattern.len());
         let mut rest = pattern;
         while let Some((&byte, after)) = rest.split_first() {
@@ -50,14 +54,14 @@ impl Wild {
                         rest = after;
                         set
                     }
-                    None => Piece::Byte(b'['),
+                    None => Piece::Never,
                 },
                 b'\\' => match rest.split_first() {
                     Some((&escaped, after)) => {
                         rest = after;
                         Piece::Byte(escaped)
                     }
-                    None => Piece::Byte(b'\\'),
+                    None => Piece::Never,
                 },
                 other => Piece::Byte(other),
             });
@@ -111,7 +115,7 @@ impl Piece {
             Self::Set { members, negated } => {
                 byte != b'/' && members[usize::from(byte)] != *negated
             }
-            Self::Star | Self::DoubleStar => false,
+            Self::Star | Self::DoubleStar | Self::Never => false,
         }
     }
 }
@@ -132,13 +136,15 @@ fn parse_set(text: &[u8]) -> Option<(Piece, &[u8])> {
         if byte == b'['
             && let Some(named) = rest.strip_prefix(b":")
         {
-            let end = named.windows(2).position(|pair| pair == b":]")?;
-            let class = class(&named[..end])?;
-            for member in 0..=u8::MAX {
-                members[usize::from(member)] |= class(&member);
+            let end = named.iter().position(|byte| *byte == b']')?;
+            if let Some(name) = named[..end].strip_suffix(b":") {
+                let class = class(name)?;
+                for member in 0..=u8::MAX {
+                    members[usize::from(member)] |= class(&member);
+                }
+                rest = &named[end + 1..];
+                continue;
             }
-            rest = &named[end + 2..];
-            continue;
         }
         let low = if byte == b'\\' { take(&mut rest)? } else { byte };
         let high = match rest {
@@ -202,8 +208,13 @@ mod tests {
             ("[a-]", "-", true),
             ("a\\*b", "a*b", true),
             ("a\\*b*", "a*bc", true),
-            ("a\\b", "a\\b", true),
-            ("[", "[", true),
+            ("a\\b", "ab", true),
+            ("a\\", "a\\", false),
+            ("[", "[", false),
+            ("[a", "a", false),
+            ("[[:nope:]]*", "x", false),
+            ("[[:a]", "[", true),
+            ("[a\\-c]", "b", false),
             ("a/**/b", "a/x/y/b", true),
             ("", "", true),
             ("*", "", true),

@@ -327,6 +327,10 @@ impl Deleter {
 
     fn attempt(&self, path: &RelPath, metadata: &Metadata) -> std::io::Result<()> {
         if self.run.options.dry_run {
+            let deletes = self.run.options.deletes() || self.run.options.force;
+            if is_dir(metadata) && !deletes && !self.tree.list(path)?.entries.is_empty() {
+                return Err(ErrorKind::DirectoryNotEmpty.into());
+            }
             return Ok(());
         }
         self.changed.name_changed(path);

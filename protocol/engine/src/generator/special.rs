@@ -13,6 +13,16 @@ use crate::run::add;
 use crate::symlinks::leaves_tree;
 use crate::tree::{Metadata, Target};
 
+/// What counts as changed, rather than new, when one takes the other's place: a device by another
+/// device, a FIFO by a socket.
+fn class(kind: Kind) -> Kind {
+    match kind {
+        Kind::BlockDevice => Kind::CharDevice,
+        Kind::Socket => Kind::Fifo,
+        other => other,
+    }
+}
+
 impl Generator {
     pub(super) fn symlink(&mut self, index: u32, entry: &Entry) -> Result<(), Fatal> {
         let Some(target) = entry.link() else {
@@ -73,14 +83,14 @@ impl Generator {
         local: Option<Metadata>,
         make: impl Fn(&dyn Target, &RelPath) -> io::Result<()>,
     ) -> Result<(), Fatal> {
-        let same_kind = local.filter(|local| local.kind == entry.kind());
+        let same_class = local.filter(|local| class(local.kind) == class(entry.kind()));
         if let Some(directory) = local.filter(|local| local.kind == Kind::Directory)
             && !self.deleter.make_room(path, &directory)?
         {
             return self.out_of_reach(entry);
         }
         let base = ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
-        let report = self.policy.report(entry, same_kind.as_ref(), base, false);
+        let report = self.policy.report(entry, same_class.as_ref(), base, false);
         if !self.run.options.dry_run {
             let occupied = local.is_some_and(|local| local.kind != Kind::Directory);
             let made = self.make_at(path, occupied, make);
@@ -96,7 +106,7 @@ impl Generator {
             let attributes = self.policy.attributes(entry, None);
             self.set_attributes(path, entry.kind(), &attributes)?;
         }
-        if same_kind.is_none() {
+        if same_class.is_none() {
             add(&self.run.tally().created, 1);
         }
         self.report(index, report, None)?;

@@ -78,11 +78,16 @@ pub(super) fn resolve(
             if run.options.dry_run || run.options.list_only {
                 return Ok(into(Arc::new(EmptyTree(tree.abilities())), true));
             }
-            create(tree, path, run.options.mkpath).map_err(|error| unusable(path, &error))?;
-            if one_file && !is_directory {
+            let with_parents = run.options.mkpath;
+            let whole = one_file && !is_directory;
+            let dir = if whole { path.parent().unwrap_or_default() } else { path.clone() };
+            create(tree, &dir, with_parents)
+                .map_err(|error| Fatal { exit: ExitCode::FileIo, ..unusable(path, &error) })?;
+            if whole {
                 return single(tree, path);
             }
-            Ok(into(enter(tree, path).map_err(|error| unusable(path, &error))?, true))
+            // With its parents, it was made before the list was looked at: it counts as old.
+            Ok(into(enter(tree, path).map_err(|error| unusable(path, &error))?, !with_parents))
         }
         Err(error) => Err(unusable(path, &error)),
     }
@@ -109,12 +114,17 @@ fn create(tree: &Arc<dyn Target>, path: &RelPath, with_parents: bool) -> io::Res
             Err(error) => return Err(error),
         }
     }
-    tree.create_dir(path, 0o755)
+    match tree.create_dir(path, 0o755) {
+        Err(error) if with_parents && error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
 }
 
 fn unusable(path: &RelPath, error: &io::Error) -> Fatal {
     Fatal::new(
         ExitCode::FileSelection,
-        format!("{path}: the destination cannot be used: {error}; check that it exists"),
+        format!(
+            "{path}: the destination cannot be used: {error}; check that its parent exists, or use --mkpath"
+        ),
     )
 }

@@ -70,6 +70,10 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
     // The sender waits for what was written before: the filter rules.
     run.writer.flush()?;
     let first = receiver.first_list()?;
+    if run.side == Side::Client && first.iter().next().is_none() {
+        // A server that has nothing to send just ends (§9.3).
+        return Ok(());
+    }
     let place = destination::resolve(run, &job.destination, job.module.as_ref(), &first)?;
     receiver.tree = Arc::clone(&place.tree);
     receiver.single_name.clone_from(&place.single_name);
@@ -311,13 +315,11 @@ impl<'a> Receiver<'a> {
     }
 
     fn itemize(&self, head: &RecordHead, entry: &Entry) {
-        let path = entry.path();
-        let path = self.single_name.as_ref().map_or(&path[..], |name| name.as_bytes());
         self.run.on(&Event::Itemized {
             item: Item {
                 flags: head.flags,
                 kind: entry.kind(),
-                path,
+                path: &entry.path(),
                 link: entry.link(),
                 linked_to: head.xname.as_deref(),
                 sent: false,

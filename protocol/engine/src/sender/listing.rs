@@ -55,6 +55,7 @@ impl Listing {
         job: Job,
     ) -> Result<(Self, thread::JoinHandle<Result<(), Fatal>>), Fatal> {
         let (feed, batches) = weighted(WAITING);
+        let links = HardLinks::new(run.options.copy_links || job.args.len() > 1);
         let walker_run = Arc::clone(run);
         let walker = thread::Builder::new()
             .name("walker".into())
@@ -65,7 +66,7 @@ impl Listing {
         let listing = Self {
             batches,
             encoder: EntryEncoder::new(&run.negotiated, &run.options),
-            links: HardLinks::default(),
+            links,
             ids: IdList::default(),
             names: !run.options.numeric_ids,
             incremental: run.negotiated.incremental(),

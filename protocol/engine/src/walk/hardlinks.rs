@@ -7,8 +7,11 @@ use bascule_wire::flist::{HardLink, Kind};
 use super::Found;
 
 /// The files with several names that have been sent, by file system and inode.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HardLinks {
+    /// Whether a file can be listed under more names than it has: through symlinks, or because
+    /// several sources overlap.
+    unbounded: bool,
     groups: HashMap<(u64, u64), Group>,
 }
 
@@ -21,6 +24,11 @@ struct Group {
 }
 
 impl HardLinks {
+    /// No groups yet. With `unbounded`, a file can be listed under more names than it has.
+    pub fn new(unbounded: bool) -> Self {
+        Self { unbounded, groups: HashMap::new() }
+    }
+
     /// Marks an entry that is about to be sent with the index `index` (in send order).
     pub fn assign(&mut self, found: &mut Found, index: u32) {
         let metadata = &found.metadata;
@@ -33,7 +41,7 @@ impl HardLinks {
                 let link = HardLink { group: group.first, first: false };
                 group.left = group.left.saturating_sub(1);
                 // All names have been seen: a group is as large as its file's link count.
-                if group.left == 0 {
+                if group.left == 0 && !self.unbounded {
                     self.groups.remove(&key);
                 }
                 link

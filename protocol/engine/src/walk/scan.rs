@@ -188,7 +188,13 @@ impl Walker {
                 metadata = match tree.metadata(&child_path, true) {
                     Ok(followed) => followed,
                     Err(error) => {
-                        self.missed(&child_name, &error)?;
+                        let excluded = |is_dir| {
+                            self.is_hidden(arg, &child_path, is_dir)
+                                || self.rules.filters.excludes(&rules, &child_name, is_dir)
+                        };
+                        if !excluded(false) && !excluded(true) {
+                            self.leads_nowhere(&child_name, &error)?;
+                        }
                         continue;
                     }
                 };
@@ -349,6 +355,17 @@ impl Walker {
             name,
             format!("the directory could not be read: {error}"),
         )
+    }
+
+    /// A symlink that was to be followed.
+    fn leads_nowhere(&self, name: &[u8], error: &io::Error) -> Result<(), Fatal> {
+        self.run.add_io_error(IO_ERROR_GENERAL);
+        let text = match error.kind() {
+            ErrorKind::NotFound => "the symlink leads to nothing".to_owned(),
+            ErrorKind::CrossesDevices => "the symlink leads out of the module".to_owned(),
+            _ => format!("the symlink could not be followed: {error}"),
+        };
+        self.run.problem(Severity::Partial, name, text)
     }
 
     /// A name that was there a moment ago and cannot be had now.
