@@ -194,6 +194,7 @@ fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
                     module: None,
                     chmod: None,
                     symlink_targets: SymlinkTargets::Verbatim,
+                    numeric_ids: false,
                     enter_thread: None,
                 };
                 sender::run(run, reader, job)
@@ -205,6 +206,7 @@ fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
                     module: None,
                     chmod: None,
                     symlink_targets: SymlinkTargets::Verbatim,
+                    numeric_ids: false,
                     umask,
                     enter_thread: None,
                 };

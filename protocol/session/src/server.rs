@@ -95,7 +95,6 @@ where
     if rules.timeout > 0 && (run_options.timeout == 0 || run_options.timeout > rules.timeout) {
         run_options.timeout = rules.timeout;
     }
-    run_options.numeric_ids |= rules.numeric_ids;
     let conversation = Conversation {
         stream,
         leftover,
@@ -358,6 +357,7 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
                     module,
                     chmod: chmod(rules.incoming_chmod.as_deref(), umask)?,
                     symlink_targets: rules.symlink_targets,
+                    numeric_ids: rules.numeric_ids,
                     umask,
                     enter_thread: rules.enter_thread,
                 };
@@ -371,6 +371,7 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
                     module,
                     chmod: chmod(rules.outgoing_chmod.as_deref(), umask)?,
                     symlink_targets: rules.symlink_targets,
+                    numeric_ids: rules.numeric_ids,
                     enter_thread: rules.enter_thread,
                 };
                 sender::run(run, reader, job)

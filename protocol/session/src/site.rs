@@ -108,7 +108,7 @@ pub struct ModuleRules {
     pub incoming_chmod: Option<String>,
     /// `outgoing chmod`.
     pub outgoing_chmod: Option<String>,
-    /// `numeric ids`.
+    /// `numeric ids`: on this side only, the peer does not hear of it.
     pub numeric_ids: bool,
     /// `refuse options`: names, wildcards, `!` exceptions, in order.
     pub refuse_options: Vec<String>,

@@ -24,7 +24,7 @@ impl Receiver<'_> {
         if !self.run.negotiated.incremental() {
             let mut decoder = IdListDecoder::new(&self.run.negotiated, &self.run.options);
             let ids = self.reader.next(&mut decoder)?;
-            for entry in &mut entries {
+            for entry in entries.iter_mut().filter(|_| !self.numeric_ids) {
                 if let Some(name) = ids.user(entry.uid) {
                     entry.uid = self.tree.user_id(name).unwrap_or(entry.uid);
                 }
@@ -134,7 +134,9 @@ impl Receiver<'_> {
 
     /// Adapts an entry to this side: ids, modes, symlink targets.
     fn accept(&self, entry: &mut Entry) {
-        map_inline_ids(entry, &*self.tree);
+        if !self.numeric_ids {
+            map_inline_ids(entry, &*self.tree);
+        }
         if let Some(chmod) = &self.chmod {
             entry.mode = chmod.apply(entry.mode);
         }

@@ -50,6 +50,9 @@ pub struct Job {
     pub chmod: Option<Chmod>,
     /// How symlink targets are stored (§19.7).
     pub symlink_targets: SymlinkTargets,
+    /// The module takes owners by number whatever the peer does: names still have their place on
+    /// the wire, but none are looked up.
+    pub numeric_ids: bool,
     /// The file mode creation mask of this process.
     pub umask: u32,
     /// Run first on every thread that this side starts.
@@ -168,6 +171,7 @@ struct Receiver<'a> {
     changed: Arc<ChangedDirs>,
     chmod: Option<Chmod>,
     symlink_targets: SymlinkTargets,
+    numeric_ids: bool,
     asked_again: HashSet<u32>,
     /// Files of `--delay-updates` that wait in their partial dirs.
     delayed: Vec<(RelPath, RelPath)>,
@@ -208,6 +212,7 @@ impl<'a> Receiver<'a> {
             changed: Arc::new(ChangedDirs::default()),
             chmod: job.chmod.clone(),
             symlink_targets: job.symlink_targets,
+            numeric_ids: job.numeric_ids,
             asked_again: HashSet::new(),
             delayed: Vec::new(),
             list_complete: false,

@@ -56,6 +56,7 @@ impl Listing {
     ) -> Result<(Self, thread::JoinHandle<Result<(), Fatal>>), Fatal> {
         let (feed, batches) = weighted(WAITING);
         let links = HardLinks::new(run.options.copy_links || job.args.len() > 1);
+        let names = !run.options.numeric_ids && !job.numeric_ids;
         let walker_run = Arc::clone(run);
         let walker = thread::Builder::new()
             .name("walker".into())
@@ -68,7 +69,7 @@ impl Listing {
             encoder: EntryEncoder::new(&run.negotiated, &run.options),
             links,
             ids: IdList::default(),
-            names: !run.options.numeric_ids,
+            names,
             incremental: run.negotiated.incremental(),
             args: HashMap::new(),
             own: HashMap::new(),

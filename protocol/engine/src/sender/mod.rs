@@ -46,6 +46,9 @@ pub struct Job {
     pub chmod: Option<Chmod>,
     /// How symlink targets are stored (§19.7).
     pub symlink_targets: SymlinkTargets,
+    /// The module takes owners by number whatever the peer does: names still have their place on
+    /// the wire, but none are sent.
+    pub numeric_ids: bool,
     /// Run first on every thread that this side starts.
     pub enter_thread: Option<EnterThread>,
 }
