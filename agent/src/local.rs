@@ -38,14 +38,16 @@ pub fn source(path: &OsStr) -> anyhow::Result<SourceArg> {
 
 /// A destination folder or file name, held by its nearest existing parent.
 ///
+/// Files are staged in `temp_dir`, an absolute path, if there is one.
+///
 /// # Errors
-/// When no parent can be opened.
-pub fn destination(path: &OsStr) -> anyhow::Result<Destination> {
+/// When no parent can be opened, or the temp dir cannot.
+pub fn destination(path: &OsStr, temp_dir: Option<&Path>) -> anyhow::Result<Destination> {
     let is_directory = means_contents(path);
     let path = Path::new(path);
     if path.is_dir() {
-        let tree = Disk::open(path).with_context(|| path.display().to_string())?;
-        return Ok(Destination { tree: Arc::new(tree), path: RelPath::root(), is_directory });
+        let tree = open(path, temp_dir)?;
+        return Ok(Destination { tree, path: RelPath::root(), is_directory });
     }
     let (mut parent, name) = split(path)?;
     let mut below = name.as_bytes().to_vec();
@@ -54,10 +56,20 @@ pub fn destination(path: &OsStr) -> anyhow::Result<Destination> {
         below = [name.as_bytes(), b"/", &below].concat();
         parent = above;
     }
-    let tree = Disk::open(&parent)
-        .with_context(|| format!("{}: the destination's parent folder", parent.display()))?;
+    let tree = open(&parent, temp_dir)?;
     let path = RelPath::parse(&below)?;
-    Ok(Destination { tree: Arc::new(tree), path, is_directory })
+    Ok(Destination { tree, path, is_directory })
+}
+
+fn open(path: &Path, temp_dir: Option<&Path>) -> anyhow::Result<Arc<dyn Target>> {
+    let disk = Disk::open(path).with_context(|| path.display().to_string())?;
+    Ok(match temp_dir {
+        Some(dir) => Arc::new(
+            disk.with_temp_path(dir)
+                .with_context(|| format!("the temp dir {} cannot be used", dir.display()))?,
+        ),
+        None => Arc::new(disk),
+    })
 }
 
 fn means_contents(path: &OsStr) -> bool {

@@ -34,38 +34,45 @@ impl Location {
     /// # Errors
     /// For a URL that makes no sense, and for rsync's remote-shell form.
     pub fn parse(text: &OsStr) -> anyhow::Result<Self> {
-        let Some(typed) = text.to_str() else {
-            // A daemon's address is always text: anything else names a local file.
+        let bytes = text.as_encoded_bytes();
+        // The path behind the module can be any bytes; what is before it is text.
+        let head = match bytes.strip_prefix(b"rsync://") {
+            Some(rest) => b"rsync://".len() + end_of_module(rest),
+            None => bytes.iter().position(|byte| *byte == b'/').unwrap_or(bytes.len()),
+        };
+        let Ok(typed) = std::str::from_utf8(&bytes[..head]) else {
             return Ok(Self::Local(text.to_owned()));
         };
+        let path = bytes[head..].strip_prefix(b"/").unwrap_or(&bytes[head..]).to_vec();
         if let Some(rest) = typed.strip_prefix("rsync://") {
-            return Ok(Self::Remote(url(rest).with_context(|| typed.to_owned())?));
+            return Ok(Self::Remote(url(rest, path).with_context(|| typed.to_owned())?));
         }
-        if let Some((host, rest)) = split_host(typed) {
+        if let Some((host, module)) = split_host(typed) {
             let (user, host) = user_of(host);
-            let (module, path) = rest.split_once('/').unwrap_or((rest, ""));
-            return Ok(Self::Remote(Remote {
-                user,
-                host: bare(host).to_owned(),
-                port: None,
-                module: module.to_owned(),
-                path: path.as_bytes().to_vec(),
-            }));
+            let (host, module) = (bare(host).to_owned(), module.to_owned());
+            return Ok(Self::Remote(Remote { user, host, port: None, module, path }));
         }
         let before_slash = typed.split(['/', '\\']).next().unwrap_or_default();
         let is_drive = before_slash.len() == 2 && before_slash.ends_with(':');
         if before_slash.contains(':') && !is_drive {
             bail!(
-                "{typed}: remote shells are not supported; write host::module/path or \
-                 rsync://host/module/path for a daemon, ./{typed} for a local file"
+                "{0}: remote shells are not supported; write host::module/path or \
+                 rsync://host/module/path for a daemon, ./{0} for a local file",
+                text.display()
             );
         }
         Ok(Self::Local(text.to_owned()))
     }
 }
 
-fn url(rest: &str) -> anyhow::Result<Remote> {
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+/// Where the path begins in what follows `rsync://`: at the second slash.
+fn end_of_module(rest: &[u8]) -> usize {
+    let slashes = rest.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    slashes.map(|(at, _)| at).nth(1).unwrap_or(rest.len())
+}
+
+fn url(rest: &str, path: Vec<u8>) -> anyhow::Result<Remote> {
+    let (authority, module) = rest.split_once('/').unwrap_or((rest, ""));
     let (user, host_port) = user_of(authority);
     let (host, port) = match host_port.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => {
@@ -77,14 +84,7 @@ fn url(rest: &str) -> anyhow::Result<Remote> {
     if host.is_empty() {
         bail!("the host is missing");
     }
-    let (module, path) = path.split_once('/').unwrap_or((path, ""));
-    Ok(Remote {
-        user,
-        host: host.to_owned(),
-        port,
-        module: module.to_owned(),
-        path: path.as_bytes().to_vec(),
-    })
+    Ok(Remote { user, host: host.to_owned(), port, module: module.to_owned(), path })
 }
 
 /// The two sides of `host::module/path`. An IPv6 address stands in brackets, so that its own

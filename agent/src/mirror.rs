@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bascule_engine::observe::{Event, Observer, Silent};
 use bascule_engine::outcome::{ExitCode, Report};
+use bascule_engine::receiver::Destination;
 use bascule_engine::stop::Stop;
 use bascule_session::client::{self, LocalEnd, Login, Request};
 use bascule_session::error::SessionError;
@@ -51,7 +53,7 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
         }
         Location::Local(destination) => match remote_sources(sources)? {
             Some((remote, paths)) => {
-                let target = local::destination(destination)?;
+                let target = local::destination(destination, absolute_temp_dir(cli))?;
                 let local = LocalEnd::Target(target);
                 remote_run(cli, &remote, paths, local, &run, rules, observer, stop).await?
             }
@@ -59,7 +61,11 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
                 // Both ends read the same disk: differences cost more than they save.
                 run.whole_file = Some(run.whole_file.unwrap_or(true));
                 let sources = local_sources(sources)?;
-                local_run(sources, destination, &run, rules, observer, stop).await?
+                let temp_dir = absolute_temp_dir(cli);
+                let target = local::destination(destination, temp_dir)?;
+                // The target stages there already: its path means nothing to a module.
+                run.temp_dir.take_if(|_| temp_dir.is_some());
+                local_run(sources, target, &run, rules, observer, stop).await?
             }
         },
     };
@@ -101,13 +107,12 @@ async fn remote_run(
 /// Mirrors between two folders of this machine, with the daemon in this process.
 async fn local_run(
     sources: Vec<bascule_engine::walk::SourceArg>,
-    destination: &OsString,
+    target: Destination,
     options: &Options,
     filters: Vec<Rule>,
     observer: Arc<dyn Observer>,
     stop: Stop,
 ) -> anyhow::Result<Ended> {
-    let target = local::destination(destination)?;
     let (ours, theirs) = tokio::io::duplex(DUPLEX);
     let site = Arc::new(LocalSite { tree: target.tree });
     let server_options = ServerOptions { highest: Version::NEWEST, umask: umask() };
@@ -136,6 +141,11 @@ async fn local_run(
     let ended = client::transfer(ours, request, observer, stop).await;
     serving.await.context("the daemon in this process failed")?;
     Ok(ended)
+}
+
+/// A temp dir of this machine that is not relative to the destination.
+fn absolute_temp_dir(cli: &Mirror) -> Option<&Path> {
+    cli.run.temp_dir.as_deref().map(Path::new).filter(|dir| dir.is_absolute())
 }
 
 fn local_sources(sources: &[Location]) -> anyhow::Result<Vec<bascule_engine::walk::SourceArg>> {
@@ -209,7 +219,7 @@ pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
         options,
         filters: Vec::new(),
         login: login(&remote, &cli.connection)?,
-        local: LocalEnd::Target(local::destination(&OsString::from("."))?),
+        local: LocalEnd::Target(local::destination(&OsString::from("."), None)?),
         umask: umask(),
     };
     let (report, outcome) =

@@ -16,8 +16,9 @@ static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 /// Directories that stay open, so that the files of one directory cost one look-up.
 const CACHED: usize = 4;
 
+/// A place to start from: to pass through a directory, searching it is enough.
 const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// An open directory that nothing opened through it can leave.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Root {
     /// Opens the directory `path`; symlinks on the way are followed, since the administrator
     /// named it.
     pub(super) fn open(path: &std::path::Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self::of(Arc::new(open(path, flags, Mode::empty())?)))
     }
 
@@ -49,13 +50,18 @@ impl Root {
         self.follow.is_some()
     }
 
+    /// The directory itself.
+    pub(super) fn handle(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.fd)
+    }
+
     /// A directory beneath this one as a root of its own. Symlinks that stay beneath this root
     /// are followed: the destination is named by a user, not by a list.
     pub(super) fn subroot(&self, path: &RelPath) -> io::Result<Self> {
         if path.is_root() {
             return Ok(Self::of(Arc::clone(&self.fd)));
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match self.open_following(path, flags) {
             Ok(fd) => Ok(Self::of(Arc::new(fd))),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
@@ -126,7 +132,7 @@ impl Root {
 
     fn open_directory(&self, path: &RelPath) -> io::Result<OwnedFd> {
         if self.follows() {
-            return self.open_following(path, OFlags::RDONLY | OFlags::DIRECTORY);
+            return self.open_following(path, OFlags::PATH | OFlags::DIRECTORY);
         }
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;

@@ -4,13 +4,18 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, fsync, ftruncate, renameat, unlinkat};
-use rustix::io::{pread, pwrite};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, ftruncate, openat, renameat, unlinkat};
+use rustix::io::{Errno, pread, pwrite};
 
-use super::attributes::apply_open;
+use super::attributes::{apply_open, metadata};
 use super::root::Root;
-use crate::path::RelPath;
+use crate::path::{RelPath, temporary_name};
 use crate::tree::{Attributes, Stage};
+
+/// Names tried for a temporary file before giving up.
+const TRIES: u32 = 100;
+/// Bytes copied at once out of a temp dir on another file system.
+const COPY: usize = 256 * 1024;
 
 /// A temporary file that becomes `target` when it is complete.
 pub(super) struct TemporaryFile {
@@ -27,10 +32,71 @@ pub(super) struct TemporaryFile {
 impl TemporaryFile {
     fn rename_to(&mut self, path: &RelPath) -> io::Result<()> {
         let (dir, base) = self.root.parent_of(path)?;
-        renameat(self.dir.as_fd(), &self.name[..], dir.as_fd(), base)?;
-        self.pending = false;
-        Ok(())
+        match renameat(self.dir.as_fd(), &self.name[..], dir.as_fd(), base) {
+            Ok(()) => {
+                self.pending = false;
+                Ok(())
+            }
+            Err(Errno::XDEV) => self.copy_to(path),
+            Err(error) => Err(error.into()),
+        }
     }
+
+    /// Moves the file out of a temp dir on another file system: by way of a temporary file where
+    /// it belongs, so that its name is never half there.
+    fn copy_to(&self, path: &RelPath) -> io::Result<()> {
+        let (dir, base) = self.root.parent_of(path)?;
+        let (file, name) = create_temporary(&dir, path)?;
+        let copied = self.copy_into(&file).and_then(|()| {
+            renameat(dir.as_fd(), &name[..], dir.as_fd(), base)?;
+            Ok(())
+        });
+        copied.inspect_err(|_| {
+            // The error that matters is the copy's.
+            let _ = unlinkat(dir.as_fd(), &name[..], AtFlags::empty());
+        })
+    }
+
+    fn copy_into(&self, file: &OwnedFd) -> io::Result<()> {
+        let seen = metadata(&fstat(&self.file)?);
+        let mut buffer = vec![0; COPY];
+        let mut offset = 0;
+        loop {
+            let read = pread(&self.file, &mut buffer, offset)?;
+            if read == 0 {
+                break;
+            }
+            write_all_at(file, offset, &buffer[..read])?;
+            offset += read as u64;
+        }
+        let new = metadata(&fstat(file)?);
+        let all = Attributes {
+            owner: (seen.uid != new.uid).then_some(seen.uid),
+            group: (seen.gid != new.gid).then_some(seen.gid),
+            mode: Some(seen.mode & 0o7777),
+            mtime: Some((seen.mtime, seen.nanos)),
+        };
+        apply_open(file, &all)
+    }
+}
+
+/// Makes a file `.NAME.XXXXXX` for `path` in `dir`; gives it with its name.
+pub(super) fn create_temporary(dir: &OwnedFd, path: &RelPath) -> io::Result<(OwnedFd, Vec<u8>)> {
+    let flags = OFlags::RDWR
+        | OFlags::CREATE
+        | OFlags::EXCL
+        | OFlags::NOFOLLOW
+        | OFlags::CLOEXEC
+        | OFlags::NOCTTY;
+    for attempt in 0..TRIES {
+        let temporary = temporary_name(path, attempt);
+        match openat(dir, temporary.base(), flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => return Ok((file, temporary.base().to_vec())),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "no free temporary name was found"))
 }
 
 impl Drop for TemporaryFile {
@@ -116,7 +182,7 @@ fn write_all_at(file: &OwnedFd, mut offset: u64, mut data: &[u8]) -> io::Result<
                 offset += written as u64;
                 data = &data[written..];
             }
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }

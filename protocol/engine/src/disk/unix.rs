@@ -15,14 +15,12 @@ use rustix::process::{getegid, geteuid, getgroups};
 use super::attributes::{apply_at, metadata};
 use super::names::Names;
 use super::root::Root;
-use super::stage::{InPlaceFile, TemporaryFile};
-use crate::path::{RelPath, temporary_name};
+use super::stage::{InPlaceFile, TemporaryFile, create_temporary};
+use crate::path::RelPath;
 use crate::tree::{
     Attributes, DirEntry, Listing, Metadata, Reach, ReadAt, Source, Stage, Target, TargetAbilities,
 };
 
-/// Names tried for a temporary file before giving up.
-const TRIES: u32 = 100;
 /// Bytes of directory entries read at once.
 const DIR_BUFFER: usize = 64 * 1024;
 
@@ -40,6 +38,14 @@ impl Disk {
     /// What the file system says.
     pub fn open(path: &std::path::Path) -> io::Result<Self> {
         Ok(Self { root: Arc::new(Root::open(path)?), temp_dir: None })
+    }
+
+    /// This tree, staging its files in a directory anywhere on this machine.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn with_temp_path(self, dir: &std::path::Path) -> io::Result<Self> {
+        Ok(Self { temp_dir: Some(Root::open(dir)?.handle()), ..self })
     }
 
     fn open_file(
@@ -203,30 +209,15 @@ impl Target for Disk {
             Some(dir) => Arc::clone(dir),
             None => self.root.parent_of(path)?.0,
         };
-        let flags = OFlags::RDWR
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC
-            | OFlags::NOCTTY;
-        for attempt in 0..TRIES {
-            let temporary = temporary_name(path, attempt);
-            match openat(dir.as_fd(), temporary.base(), flags, Mode::RUSR | Mode::WUSR) {
-                Ok(file) => {
-                    return Ok(Box::new(TemporaryFile {
-                        root: Arc::clone(&self.root),
-                        file,
-                        dir,
-                        name: temporary.base().to_vec(),
-                        target: path.clone(),
-                        pending: true,
-                    }));
-                }
-                Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, "no free temporary name was found"))
+        let (file, name) = create_temporary(&dir, path)?;
+        Ok(Box::new(TemporaryFile {
+            root: Arc::clone(&self.root),
+            file,
+            dir,
+            name,
+            target: path.clone(),
+            pending: true,
+        }))
     }
 
     fn subtree(&self, path: &RelPath) -> io::Result<Arc<dyn Target>> {

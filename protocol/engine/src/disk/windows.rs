@@ -28,6 +28,14 @@ impl Disk {
             format!("{}: this version of Bascule cannot use Windows disks yet", path.display()),
         ))
     }
+
+    /// This tree, staging its files in a directory anywhere on this machine.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn with_temp_path(self, _dir: &std::path::Path) -> io::Result<Self> {
+        match self.0 {}
+    }
 }
 
 impl Source for Disk {

@@ -20,6 +20,16 @@ pub struct ModuleFilter {
 impl ModuleFilter {
     /// The filter of a module; `None` when it has no rules.
     pub fn new(rules: &[Rule], side: FilterSide, tree: Arc<dyn Source>) -> Option<Self> {
+        // What is protected is hidden as well, whichever way the data go (as in rsyncd).
+        let rules: Vec<Rule> = rules
+            .iter()
+            .cloned()
+            .map(|mut rule| {
+                rule.receiver_side &= rule.sender_side;
+                rule
+            })
+            .collect();
+        let rules = &rules[..];
         // What a module hides is also protected, so that `--delete-excluded` means nothing here.
         let set = || Arc::new(FilterSet::build(rules, side, false));
         (!rules.is_empty()).then(|| Self { rules: set(), tree })

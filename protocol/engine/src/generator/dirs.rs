@@ -65,11 +65,16 @@ impl Generator {
             if !self.run.options.dry_run
                 && let Err(error) = self.tree.create_dir(&path, entry.permissions() | 0o700)
             {
-                return self.run.problem(
+                self.run.problem(
                     Severity::Partial,
                     path.as_bytes(),
-                    format!("the directory could not be made on the target: {error}"),
-                );
+                    format!(
+                        "the directory could not be made on the target, so nothing in it was \
+                         received: {error}"
+                    ),
+                )?;
+                self.refused.insert(path);
+                return Ok(());
             }
             self.changed.name_changed(&path);
         }
@@ -89,6 +94,19 @@ impl Generator {
             self.clean(entry, segment, timing == Some(DeleteTiming::Delay))?;
         }
         Ok(())
+    }
+
+    /// The set-group-id bit that a new directory got from the one above it, unless permissions are
+    /// kept.
+    fn inherited_group_bit(&self, path: &RelPath, local: Option<&Metadata>) -> Result<u32, Fatal> {
+        let options = &self.run.options;
+        if options.perms || options.dry_run || local.is_some() {
+            return Ok(0);
+        }
+        match self.look(path)? {
+            Looked::At(Some(new)) => Ok(new.mode & 0o2000),
+            _ => Ok(0),
+        }
     }
 
     /// Whether `--existing` (nothing is there) or `--ignore-existing` (something else is) keeps a
@@ -113,6 +131,7 @@ impl Generator {
         last.owner = None;
         last.group = None;
         if let Some(mode) = self.policy.wanted_mode(entry, local) {
+            let mode = mode | self.inherited_group_bit(path, local)?;
             let working = mode | 0o700;
             last.mode = (working != mode).then_some(mode);
             let current = local.map(|local| local.mode & 0o7777);

@@ -42,13 +42,13 @@ impl Generator {
 
     /// Whether the module's own filter keeps an entry from being received; told once.
     fn is_refused(&mut self, entry: &Entry) -> Result<bool, Fatal> {
+        if self.is_below_refused(entry) {
+            return Ok(true);
+        }
         let Some(module) = self.module.clone().filter(|_| !entry.is_root()) else {
             return Ok(false);
         };
         let path = self.path_of(entry)?;
-        if self.is_below_refused(entry) {
-            return Ok(true);
-        }
         if !module.hides(&path, entry.is_dir()) {
             return Ok(false);
         }

@@ -14,12 +14,29 @@ impl Generator {
     pub(super) fn linked(&mut self, index: u32, entry: &Entry, group: u32) -> Result<(), Fatal> {
         match self.links.arrive(group, index) {
             Turn::First => self.single(index, entry),
-            Turn::LinkTo(first) => self.link(index, entry, &first),
+            Turn::LinkTo(first) => self.link_in_time(index, entry, &first),
             Turn::Later => {
                 self.open(index);
                 Ok(())
             }
         }
+    }
+
+    /// Makes `entry` a further name of `first`, once that is there for good.
+    fn link_in_time(&mut self, index: u32, entry: &Entry, first: &RelPath) -> Result<(), Fatal> {
+        if self.run.options.delay_updates {
+            self.late_links.push((index, entry.clone(), first.clone()));
+            return Ok(());
+        }
+        self.link(index, entry, first)
+    }
+
+    /// Makes the links that had to wait for the delayed updates.
+    pub(super) fn make_late_links(&mut self) -> Result<(), Fatal> {
+        for (index, entry, first) in std::mem::take(&mut self.late_links) {
+            self.link(index, &entry, &first)?;
+        }
+        Ok(())
     }
 
     /// Makes `entry` a further name of `first`.
@@ -71,7 +88,7 @@ impl Generator {
         };
         for waiting in self.links.finished(link.group, path.clone()) {
             if let Some(follower) = self.live_entry(waiting) {
-                self.link(waiting, &follower, path)?;
+                self.link_in_time(waiting, &follower, path)?;
             }
             self.close(waiting);
         }

@@ -69,11 +69,14 @@ pub struct Generator {
     records: RecordEncoder,
     deleter: Deleter,
     module: Option<ModuleView>,
-    /// Directories that the module refuses to receive: nothing below them is received either.
+    /// Directories that the module refuses to receive, or that cannot be made: nothing below them
+    /// is received either.
     refused: HashSet<RelPath>,
     changed: Arc<ChangedDirs>,
     dir_times: DirTimes,
     links: HardLinks,
+    /// With `--delay-updates`: further names (index and entry) of a file that gets its own last.
+    late_links: Vec<(u32, Entry, RelPath)>,
     /// The name of the one file that goes to a destination that is no directory.
     single_name: Option<RelPath>,
     /// Whether the destination directory was made by this run.
@@ -135,6 +138,7 @@ impl Generator {
             changed,
             dir_times: DirTimes::default(),
             links: HardLinks::default(),
+            late_links: Vec::new(),
             single_name,
             root_created,
             live: VecDeque::new(),

@@ -86,6 +86,7 @@ impl Generator {
             self.wait()?;
         }
         if delayed_updates {
+            self.make_late_links()?;
             self.done()?;
         }
         while self.phases_ended < 3 {

@@ -11,7 +11,7 @@ use crate::outcome::{Fatal, Severity};
 use crate::path::{RelPath, temporary_name};
 use crate::run::add;
 use crate::symlinks::leaves_tree;
-use crate::tree::{Metadata, Target};
+use crate::tree::{Attributes, Metadata, Target};
 
 /// What counts as changed, rather than new, when one takes the other's place: a device by another
 /// device, a FIFO by a socket.
@@ -148,10 +148,32 @@ impl Generator {
         path: &RelPath,
         local: &Metadata,
     ) -> Result<(), Fatal> {
+        let local = &self.give_away(entry, path, local)?;
         let report = self.policy.report(entry, Some(local), ItemFlags::default(), false);
         self.report(index, report, None)?;
         let attributes = self.policy.attributes(entry, Some(local));
         self.set_attributes(path, entry.kind(), &attributes)?;
         self.in_place(entry, path)
+    }
+
+    /// Changes the owner of a file with set-id bits ahead of the rest: that clears the bits, so
+    /// what is reported and set is what then differs (as in rsync). Gives what is there then.
+    fn give_away(
+        &mut self,
+        entry: &Entry,
+        path: &RelPath,
+        local: &Metadata,
+    ) -> Result<Metadata, Fatal> {
+        let Attributes { owner, group, .. } = self.policy.attributes(entry, Some(local));
+        let changes = local.mode & 0o6000 != 0 && (owner.is_some() || group.is_some());
+        if !changes || self.run.options.dry_run {
+            return Ok(*local);
+        }
+        let owners = Attributes { owner, group, ..Attributes::default() };
+        self.set_attributes(path, entry.kind(), &owners)?;
+        match self.look(path)? {
+            Looked::At(Some(seen)) if seen.kind == local.kind => Ok(seen),
+            _ => Ok(*local),
+        }
     }
 }

@@ -68,6 +68,7 @@ impl Receiver<'_> {
         self.run.on(&Event::TransferStarted { path: path.as_bytes(), size: entry.size });
         let basis_path = self.basis_path(head, &path)?;
         let basis = if sums.count > 0 { self.tree.open(&basis_path).ok() } else { None };
+        let before = self.before(&path);
         let in_place = self.run.options.inplace;
         let opened = if in_place { self.tree.open_in_place(&path) } else { self.tree.stage(&path) };
         self.changed.name_changed(&path);
@@ -100,7 +101,8 @@ impl Receiver<'_> {
         add(&self.run.tally().matched_bytes, matched);
         let whole = stage.filter(|_| arrived == Arrived::Whole);
         if let Some(stage) = whole {
-            let staged = Staged { stage, path: &path, basis_path: &basis_path, len: position };
+            let basis_path = &basis_path;
+            let staged = Staged { stage, path: &path, basis_path, before, len: position };
             if !self.put_in_place(staged, entry)? {
                 return self.tell(FromReceiver::Failed(index));
             }

@@ -9,7 +9,7 @@ use crate::empty::EmptyTree;
 use crate::filter::ModuleFilter;
 use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
-use crate::run::Run;
+use crate::run::{Run, Side};
 use crate::tree::Target;
 
 /// A destination as it was named.
@@ -91,6 +91,41 @@ pub(super) fn resolve(
         }
         Err(error) => Err(unusable(path, &error)),
     }
+}
+
+/// The tree of a destination with its `--temp-dir`: relative to the destination or, written with a
+/// leading slash by a peer, to the module. A user's own absolute one is in the tree already.
+///
+/// # Errors
+/// [`ExitCode::Syntax`] when there is no such directory: nothing has been changed then.
+pub(super) fn staging(
+    run: &Run,
+    destination: &Destination,
+    place: &Place,
+) -> Result<Arc<dyn Target>, Fatal> {
+    let options = &run.options;
+    let tree = Arc::clone(&place.tree);
+    let Some(dir) = options.temp_dir.as_deref().filter(|_| !options.dry_run && !options.inplace)
+    else {
+        return Ok(tree);
+    };
+    let unusable = |why: &dyn std::fmt::Display| {
+        let name = dir.escape_ascii();
+        Fatal::new(ExitCode::Syntax, format!("the temp dir {name} cannot be used: {why}"))
+    };
+    let trimmed: &[u8] = dir.strip_suffix(b"/").unwrap_or(dir);
+    let staged = match trimmed.strip_prefix(b"/") {
+        Some(_) if run.side == Side::Client => return Ok(tree),
+        Some(in_module) => {
+            let dir = RelPath::parse(in_module).map_err(|error| unusable(&error))?;
+            destination.tree.with_temp_dir(&dir).and_then(|tree| enter(&tree, &place.base))
+        }
+        None => {
+            let dir = RelPath::parse(trimmed).map_err(|error| unusable(&error))?;
+            tree.with_temp_dir(&dir)
+        }
+    };
+    staged.map_err(|error| unusable(&error))
 }
 
 fn enter(tree: &Arc<dyn Target>, path: &RelPath) -> io::Result<Arc<dyn Target>> {

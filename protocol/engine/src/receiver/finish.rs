@@ -2,12 +2,12 @@
 
 use std::io::{self, ErrorKind};
 
-use bascule_wire::flist::Entry;
+use bascule_wire::flist::{Entry, Kind};
 
 use super::{Receiver, partial_path};
 use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
-use crate::tree::{Attributes, Stage};
+use crate::tree::{Attributes, Metadata, Stage};
 
 /// A file whose data are complete.
 pub(super) struct Staged<'a> {
@@ -16,6 +16,8 @@ pub(super) struct Staged<'a> {
     pub(super) path: &'a RelPath,
     /// What it was rebuilt from.
     pub(super) basis_path: &'a RelPath,
+    /// What had its final name before, where its permissions count.
+    pub(super) before: Option<Metadata>,
     /// Its length in bytes.
     pub(super) len: u64,
 }
@@ -28,8 +30,8 @@ impl Receiver<'_> {
         staged: Staged<'_>,
         entry: &Entry,
     ) -> Result<bool, Fatal> {
-        let Staged { mut stage, path, basis_path, len } = staged;
-        let attributes = self.attributes_of(entry, path);
+        let Staged { mut stage, path, basis_path, before, len } = staged;
+        let attributes = self.attributes_of(entry, before);
         if self.run.options.sparse || self.run.options.inplace {
             // A last hole, or an old version that was longer.
             if let Err(error) = stage.set_len(len) {
@@ -87,17 +89,24 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    fn attributes_of(&self, entry: &Entry, path: &RelPath) -> Attributes {
+    fn attributes_of(&self, entry: &Entry, before: Option<Metadata>) -> Attributes {
         let Some(policy) = &self.policy else {
             return Attributes::default();
         };
         let mut attributes = policy.attributes(entry, None);
-        if !self.run.options.perms
-            && let Ok(local) = self.tree.metadata(path, false)
-        {
-            attributes.mode = policy.wanted_mode(entry, Some(&local)).or(Some(local.mode & 0o7777));
+        if let Some(before) = before {
+            let mode = policy.wanted_mode(entry, Some(&before));
+            attributes.mode = mode.or(Some(before.mode & 0o7777));
         }
         attributes
+    }
+
+    /// What has a file's name now, if its permissions are to stay.
+    pub(super) fn before(&self, path: &RelPath) -> Option<Metadata> {
+        if self.run.options.perms {
+            return None;
+        }
+        self.tree.metadata(path, false).ok().filter(|before| before.kind == Kind::File)
     }
 
     fn delay(&mut self, stage: Box<dyn Stage>, path: &RelPath) -> io::Result<()> {

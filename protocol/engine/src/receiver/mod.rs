@@ -78,15 +78,16 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
         return Ok(());
     }
     let place = destination::resolve(run, &job.destination, job.module.as_ref(), &first)?;
-    receiver.tree = Arc::clone(&place.tree);
+    let tree = destination::staging(run, &job.destination, &place)?;
+    receiver.tree = Arc::clone(&tree);
     receiver.single_name.clone_from(&place.single_name);
-    let policy = receiver.policy_for(&*place.tree, job.umask);
+    let policy = receiver.policy_for(&*tree, job.umask);
     receiver.policy = Some(policy.clone());
     let changed = Arc::clone(&receiver.changed);
     let generator = Generator::new(
         Arc::clone(run),
         Setup {
-            tree: place.tree,
+            tree,
             filters: job.filters,
             module: job.module.map(|filter| ModuleView { filter, base: place.base }),
             inbox,

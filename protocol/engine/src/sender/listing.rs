@@ -241,30 +241,64 @@ fn walk(run: &Arc<Run>, job: Job, feed: &Feed<Batch>) -> Result<(), Fatal> {
     let Job { args, filters, module, chmod, symlink_targets, .. } = job;
     let rules = Rules { filters, module, chmod, symlink_targets };
     let mut walker = Walker::new(Arc::clone(run), args, rules);
-    let mut stack: Vec<(Found, u32)> = Vec::new();
+    let mut stack: Vec<Below> = Vec::new();
     let mut dirs = 0;
     let mut dir = None;
     let mut found = if incremental { walker.first()? } else { walker.all()? };
     loop {
         found.sort_by(|a, b| order::compare(&a.entry, &b.entry, version));
-        let mut below = Vec::new();
-        if incremental {
-            for found in found.iter().filter(|found| found.entry.is_dir()) {
-                if found.entry.content_dir && !found.entry.is_root() {
-                    below.push((found.clone(), dirs));
-                }
-                dirs += 1;
-            }
-        }
+        let below = if incremental { below(&found, &mut dirs) } else { Vec::new() };
         let weight = found.iter().map(|found| ENTRY_WEIGHT + found.entry.base.len()).sum::<usize>();
         if !feed.push(weight, Batch { dir: dir.take(), found }) {
             return Ok(());
         }
         stack.extend(below.into_iter().rev());
-        let Some((next, number)) = stack.pop() else {
+        let Some(Below { number, entry, sources }) = stack.pop() else {
             return Ok(());
         };
-        found = walker.contents(&next)?;
-        dir = Some((next.entry, number));
+        found = Vec::new();
+        for source in &sources {
+            found.extend(walker.contents(source)?);
+        }
+        dir = Some((entry, number));
     }
+}
+
+/// A directory whose contents are to be listed.
+struct Below {
+    /// Its number in the directory table.
+    number: u32,
+    entry: Entry,
+    /// Where it is: several sources can have a directory of that name.
+    sources: Vec<Found>,
+}
+
+/// The directories of a sorted segment. Of equal ones the receiving side keeps the first (§9.5),
+/// and the contents of all become its own; each has its number.
+fn below(found: &[Found], dirs: &mut u32) -> Vec<Below> {
+    let mut below: Vec<Below> = Vec::new();
+    for dir in found.iter().filter(|found| found.entry.is_dir()) {
+        let number = *dirs;
+        *dirs += 1;
+        if dir.entry.is_root() {
+            continue;
+        }
+        let known = below.last_mut().filter(|known| {
+            (&known.entry.dir, &known.entry.base) == (&dir.entry.dir, &dir.entry.base)
+        });
+        let known = match known {
+            Some(known) => known,
+            None => {
+                below.push(Below { number, entry: dir.entry.clone(), sources: Vec::new() });
+                let Some(new) = below.last_mut() else { continue };
+                new
+            }
+        };
+        if dir.entry.content_dir {
+            known.entry.content_dir = true;
+            known.sources.push(dir.clone());
+        }
+    }
+    below.retain(|dir| !dir.sources.is_empty());
+    below
 }
