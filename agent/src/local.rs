@@ -129,6 +129,7 @@ impl OpenModule for LocalModule {
             name: "local".into(),
             root: Arc::clone(&self.tree),
             read_only: false,
+            unreceivable: None,
             write_only: false,
             filters: Vec::new(),
             incoming_chmod: None,

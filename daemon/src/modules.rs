@@ -116,14 +116,19 @@ impl DaemonModule {
         Ok(Some(Identity { uid, gid, groups }))
     }
 
-    /// The module's tree, staging in `temp dir` if there is one.
-    fn tree(&self, path: &str, chroot: Chroot) -> Result<Arc<dyn Target>, Refusal> {
+    /// The module's tree, staging in `temp dir` if there is one; with the reason if that cannot be
+    /// used, which concerns only those who push.
+    fn tree(
+        &self,
+        path: &str,
+        chroot: Chroot,
+    ) -> Result<(Arc<dyn Target>, Option<String>), Refusal> {
         let disk = Disk::open(Path::new(path)).map_err(|error| {
             let text = if chroot == Chroot::No { "chdir failed" } else { "chroot failed" };
             self.refuse(text, &format!("cannot open the module's path {path}: {error}"))
         })?;
         let root: Arc<dyn Target> = Arc::new(disk);
-        let Some(temp_dir) = self.rules().temp_dir.as_deref() else { return Ok(root) };
+        let Some(temp_dir) = self.rules().temp_dir.as_deref() else { return Ok((root, None)) };
         let staged = self
             .client
             .expand_path(temp_dir)
@@ -132,7 +137,13 @@ impl DaemonModule {
                 root.with_temp_dir(&temp_dir)
                     .map_err(|error| format!("cannot use the temp dir {temp_dir}: {error}"))
             });
-        staged.map_err(|reason| self.refuse("chdir failed", &reason))
+        Ok(match staged {
+            Ok(tree) => (tree, None),
+            Err(reason) => {
+                let text = "the module's temp dir cannot be used";
+                (root, Some(self.refuse(text, &reason).0))
+            }
+        })
     }
 
     fn filters(&self) -> Result<Vec<Rule>, Refusal> {
@@ -183,7 +194,7 @@ impl OpenModule for DaemonModule {
         let identity = self.identity()?;
         let (path, chroot) = self.path()?;
         self.client.path.clone_from(&path);
-        let root = self.tree(&path, chroot)?;
+        let (root, unreceivable) = self.tree(&path, chroot)?;
         let rules = self.rules();
         let munge_symlinks = rules.munge_symlinks.unwrap_or(chroot != Chroot::Whole);
         if munge_symlinks && Path::new(&path).join(MUNGED).is_dir() {
@@ -201,6 +212,7 @@ impl OpenModule for DaemonModule {
                 Access::ReadWrite => false,
                 Access::Module => rules.read_only,
             },
+            unreceivable,
             write_only: rules.write_only,
             filters: self.filters()?,
             incoming_chmod: text(&rules.incoming_chmod),
@@ -361,10 +373,16 @@ mod tests {
             ("gid = no-such-group-here\n", "invalid gid no-such-group-here"),
             ("filter = x\n", "the module's filter cannot be used"),
             ("exclude from = /no/such\n", "the module's filter cannot be used"),
-            ("temp dir = /elsewhere\nuse chroot = no\n", "chdir failed"),
         ] {
             assert_eq!(entered(parameters).err().as_deref(), Some(text), "{parameters}");
         }
+    }
+
+    #[test]
+    fn a_temp_dir_that_is_missing_stops_only_what_is_received() {
+        let rules = entered("temp dir = /elsewhere\nuse chroot = no\n").expect("entered");
+        assert_eq!(rules.unreceivable.as_deref(), Some("the module's temp dir cannot be used"));
+        assert_eq!(entered("use chroot = no\n").expect("entered").unreceivable, None);
     }
 
     #[test]

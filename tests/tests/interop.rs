@@ -47,6 +47,21 @@ const CASES: &[&[&str]] = &[
     &["--delay-updates"],
     &["-s"],
     &["-ii"],
+    &["--existing"],
+    &["--ignore-existing", "--exclude=/retyped"],
+    &["-u", "--modify-window=0"],
+    &["--no-perms"],
+    &["--no-perms", "--inplace"],
+    &["--safe-links"],
+    &["-L", "-H"],
+    &["--delay-updates", "-H"],
+];
+
+/// Modules whose settings change what is stored, and the cases run with each.
+const MODULES: &[(&str, &[&[&str]])] = &[
+    ("munged", &[&[], &["-n"]]),
+    ("chmod", &[&[], &["--no-inc-recursive"]]),
+    ("filtered", &[&[], &["--delete-after"]]),
 ];
 
 const PAIRS: [(Whose, Whose); 3] =
@@ -85,6 +100,10 @@ impl World {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let root = scratch.path();
         scratch::source(&root.join("source")).expect("a source");
+        let links = [("/etc/passwd", "absolute"), ("../../up", "dir1/up"), ("../a.txt", "dir1/a")];
+        for (target, link) in links {
+            std::os::unix::fs::symlink(target, root.join("source").join(link)).expect("a symlink");
+        }
         scratch::destination(&root.join("stale")).expect("a destination");
         fs::write(root.join("secrets"), "alice:wonderland\n").expect("a secrets file");
         use std::os::unix::fs::PermissionsExt as _;
@@ -94,6 +113,11 @@ impl World {
         let config = format!(
             "use chroot = no\nuid = 0\ngid = 0\nreverse lookup = no\nmunge symlinks = no\n\
              [m]\npath = {path}\nread only = no\n\
+             [jail]\npath = {path}\nread only = no\nuse chroot = yes\n\
+             [munged]\npath = {path}\nread only = no\nmunge symlinks = yes\n\
+             [chmod]\npath = {path}\nread only = no\nincoming chmod = Dg+s,Fo-r,u+X,+w\n\
+             outgoing chmod = Fg=u,o=\n\
+             [filtered]\npath = {path}\nread only = no\nexclude = *.sh /dir1/b.txt\n\
              [ro]\npath = {path}\n\
              [auth]\npath = {path}\nread only = no\nauth users = alice\nsecrets file = {secrets}\n\
              [refuse]\npath = {path}\nread only = no\nrefuse options = delete\n",
@@ -220,9 +244,18 @@ fn matrix(way: Way, protocol: u8) {
     let world = World::new();
     let mut wrong = Vec::new();
     let mut runs = 0;
-    for case in CASES {
-        wrong.extend(world.compare(way, "m", &options(case, protocol), None, Before::Stale));
+    for (number, case) in CASES.iter().enumerate() {
+        // A module as most are, and one that a root daemon changes its root into.
+        let modules = if case.contains(&"-L") { ["jail"; 2] } else { ["m", "jail"] };
+        let module = modules[number % 2];
+        wrong.extend(world.compare(way, module, &options(case, protocol), None, Before::Stale));
         runs += PAIRS.len();
+    }
+    for (module, cases) in MODULES {
+        for case in *cases {
+            wrong.extend(world.compare(way, module, &options(case, protocol), None, Before::Stale));
+            runs += PAIRS.len();
+        }
     }
     for case in [&[][..], &["-H"], &["-z"], &["-n"]] {
         wrong.extend(world.compare(way, "m", &options(case, protocol), None, Before::Fresh));

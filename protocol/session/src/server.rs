@@ -319,6 +319,9 @@ fn objection(rules: &ModuleRules, command: &ServerCommand) -> Option<Fatal> {
         Direction::Push if rules.read_only => {
             Some(Fatal::new(ExitCode::Syntax, "ERROR: module is read only"))
         }
+        Direction::Push if rules.unreceivable.is_some() => {
+            Some(Fatal::new(ExitCode::Syntax, rules.unreceivable.clone().unwrap_or_default()))
+        }
         Direction::Pull if rules.write_only => {
             Some(Fatal::new(ExitCode::Syntax, "ERROR: module is write only"))
         }

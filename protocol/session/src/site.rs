@@ -100,6 +100,8 @@ pub struct ModuleRules {
     pub root: Arc<dyn Target>,
     /// Refuse pushes.
     pub read_only: bool,
+    /// Why nothing can be received though it is allowed: what to tell a client that pushes.
+    pub unreceivable: Option<String>,
     /// Refuse pulls.
     pub write_only: bool,
     /// `filter`, `include`, `exclude` and their `from` files, in the order in which they match.

@@ -221,8 +221,12 @@ impl Policy {
     }
 
     /// Times are written when they differ at all, unless the differing part lies within what the
-    /// user declared equal.
+    /// user declared equal; where the contents decide (`-c`), nothing was declared about times.
     fn exact_time(&self, entry: &Entry, local: &Metadata) -> bool {
-        self.same_time(entry, local)
+        if self.quick_check == QuickCheck::Checksum {
+            (entry.mtime, entry.nanos) == (local.mtime, local.nanos)
+        } else {
+            self.same_time(entry, local)
+        }
     }
 }

@@ -54,7 +54,8 @@ impl Receiver<'_> {
             self.not_written(path, &error)?;
             return Ok(false);
         }
-        if basis_path != path {
+        // A delayed file has taken its partial file's place.
+        if basis_path != path && !self.run.options.delay_updates {
             self.changed.drop_partial(&*self.tree, basis_path);
         }
         Ok(true)
