@@ -13,6 +13,7 @@ pub fn weighted<T>(limit: usize) -> (Feed<T>, Drain<T>) {
             limit,
             fed: true,
             drained: true,
+            full: false,
         }),
         changed: Condvar::new(),
     });
@@ -30,6 +31,8 @@ struct State<T> {
     limit: usize,
     fed: bool,
     drained: bool,
+    /// An item waits for room.
+    full: bool,
 }
 
 impl<T> Shared<T> {
@@ -50,8 +53,11 @@ impl<T> Feed<T> {
     pub fn push(&self, weight: usize, item: T) -> bool {
         let mut state = self.0.lock();
         while state.drained && state.weight > 0 && state.weight + weight > state.limit {
+            state.full = true;
+            self.0.changed.notify_all();
             state = self.0.wait(state);
         }
+        state.full = false;
         if !state.drained {
             return false;
         }
@@ -74,6 +80,14 @@ impl<T> Drop for Feed<T> {
 pub struct Drain<T>(Arc<Shared<T>>);
 
 impl<T> Drain<T> {
+    /// Waits until items of that weight wait, or the other end is gone or has no room for more.
+    pub fn wait_for(&self, weight: usize) {
+        let mut state = self.0.lock();
+        while state.fed && !state.full && state.weight < weight {
+            state = self.0.wait(state);
+        }
+    }
+
     /// Waits for the next item; `None` when the other end is gone and nothing waits any more.
     pub fn pop(&self) -> Option<T> {
         let mut state = self.0.lock();
@@ -132,6 +146,22 @@ mod tests {
             expected += 1;
         }
         assert_eq!(expected, 1000);
+        producer.join().expect("the producer ends");
+    }
+
+    #[test]
+    fn waits_for_a_head_start_without_blocking_for_ever() {
+        let (feed, drain) = weighted(10);
+        let producer = thread::spawn(move || {
+            for number in [3, 9, 1] {
+                assert!(feed.push(number, number));
+            }
+        });
+        // 3 waits and 9 finds no room beside it.
+        drain.wait_for(8);
+        assert_eq!([drain.pop(), drain.pop(), drain.pop()], [Some(3), Some(9), Some(1)]);
+        drain.wait_for(8);
+        assert_eq!(drain.pop(), None);
         producer.join().expect("the producer ends");
     }
 

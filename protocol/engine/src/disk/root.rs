@@ -118,6 +118,18 @@ impl Root {
         Ok(fd)
     }
 
+    /// A directory opened to be listed, on a descriptor of its own: another thread may list it as
+    /// well. That takes no right to search it.
+    pub(super) fn listable(&self, path: &RelPath) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if self.follows() && !path.is_root() {
+            return self.open_following(path, flags);
+        }
+        let (dir, base) = self.parent_of(path)?;
+        openat(dir.as_fd(), base, flags | OFlags::NOFOLLOW, Mode::empty())
+            .map_err(|error| not_through_a_symlink(error.into()))
+    }
+
     /// Forgets what is cached at and below `path`: it was renamed or removed.
     pub(super) fn forget(&self, path: &RelPath) {
         let below = |known: &RelPath| {

@@ -109,10 +109,7 @@ impl Source for Disk {
     }
 
     fn list(&self, path: &RelPath) -> io::Result<Listing> {
-        let fd = self.root.directory(path)?;
-        // A descriptor of its own: the cached one may be listed by another thread as well.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = openat(fd.as_fd(), c".", flags, Mode::empty())?;
+        let fd = self.root.listable(path)?;
         let mut buffer = vec![MaybeUninit::uninit(); DIR_BUFFER];
         let mut reader = RawDir::new(&fd, &mut buffer);
         let mut listing = Listing::default();

@@ -6,6 +6,7 @@ use bascule_wire::Options;
 use bascule_wire::flist::{Entry, Kind};
 use bascule_wire::record::ItemFlags;
 
+use crate::chmod::Chmod;
 use crate::tree::{Attributes, Metadata, TargetAbilities};
 
 /// How entries are compared and which attributes are kept; made once per run.
@@ -25,6 +26,8 @@ pub struct Policy {
     symlink_modes: bool,
     quick_check: QuickCheck,
     umask: u32,
+    /// Applied to what permissions become when they are not kept (`incoming chmod`).
+    chmod: Option<Chmod>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,7 @@ impl Policy {
         usable_groups: Option<Vec<u32>>,
         peer_sets_link_times: bool,
         umask: u32,
+        chmod: Option<Chmod>,
     ) -> Self {
         Self {
             keep_owner: options.owner && abilities.change_owner,
@@ -81,6 +85,7 @@ impl Policy {
                 QuickCheck::Time
             },
             umask,
+            chmod,
         }
     }
 
@@ -189,19 +194,24 @@ impl Policy {
         if self.keep_perms {
             return Some(entry.permissions());
         }
-        match local {
-            None => Some(entry.permissions() & 0o777 & !self.umask),
+        let mode = match local {
+            None => entry.permissions() & 0o777 & !self.umask,
             Some(local) if self.keep_executability && entry.kind() == Kind::File => {
                 let current = local.mode & 0o7777;
-                Some(if entry.mode & 0o111 == 0 {
+                if entry.mode & 0o111 == 0 {
                     current & !0o111
                 } else if current & 0o111 == 0 {
                     current | (current & 0o444) >> 2
                 } else {
                     current
-                })
+                }
             }
-            Some(_) => None,
+            Some(local) if self.chmod.is_some() => local.mode & 0o7777,
+            Some(_) => return None,
+        };
+        match &self.chmod {
+            Some(chmod) => Some(chmod.apply(entry.mode & !0o7777 | mode) & 0o7777),
+            None => Some(mode),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::observe::Event;
 use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
 use crate::run::{IO_ERROR_DELETE_LIMIT, IO_ERROR_GENERAL, Run, Side, add};
-use crate::tree::{DirEntry, Metadata, Target};
+use crate::tree::{Attributes, DirEntry, Metadata, Target};
 
 /// Deletes beneath one target root.
 pub struct Deleter {
@@ -290,6 +290,7 @@ impl Deleter {
             )?;
             return Ok(false);
         }
+        self.make_accessible(dir, metadata);
         let Some(entries) = self.list(dir)? else {
             return Ok(false);
         };
@@ -323,6 +324,20 @@ impl Deleter {
             self.run.inform(&format!("cannot delete non-empty directory: {name}"))?;
         }
         Ok(!kept)
+    }
+
+    /// Gives the owner back the rights that are needed to empty a directory; root has them anyway.
+    fn make_accessible(&self, dir: &RelPath, metadata: &Metadata) {
+        let all = metadata.mode & 0o7777 | 0o700;
+        if self.run.options.dry_run
+            || metadata.mode & 0o7777 == all
+            || self.tree.abilities().change_owner
+        {
+            return;
+        }
+        let attributes = Attributes { mode: Some(all), ..Attributes::default() };
+        // Where this fails, so will what follows, and that is reported.
+        let _ = self.tree.set_attributes(dir, Kind::Directory, &attributes);
     }
 
     fn attempt(&self, path: &RelPath, metadata: &Metadata) -> std::io::Result<()> {

@@ -138,19 +138,27 @@ impl Generator {
         if self.run.options.checksum {
             flags |= ItemFlags::REPORT_CHANGE;
         }
+        let partial = self.partial_basis(path);
+        // Blocks need a strong sum: without one every file travels whole.
+        let has_sums = self.run.negotiated.checksum != ChecksumName::None;
+        let whole = !has_sums || self.run.options.whole_file.unwrap_or(false);
+        let basis = match &partial {
+            Some((partial, length)) if has_sums => self.basis(partial, *length),
+            None if !whole => local.and_then(|local| self.basis(path, local.size)),
+            _ => None,
+        };
+        // What cannot be read counts for nothing.
+        let local =
+            local.filter(|local| whole || partial.is_some() || local.size == 0 || basis.is_some());
         let mut flags = self.policy.report(entry, local, flags, false);
         if !redo && local.is_none() {
             add(&self.run.tally().created, 1);
         }
         let mut basis_type = None;
-        let partial = self.partial_basis(path);
-        let basis_length = if let Some((_, length)) = &partial {
+        if partial.is_some() {
             flags |= ItemFlags::BASIS_TYPE_FOLLOWS;
             basis_type = Some(BasisType::PARTIAL_DIR);
-            Some(*length)
-        } else {
-            local.map(|local| local.size)
-        };
+        }
         let head = RecordHead { index, flags, basis: basis_type, xname: None };
         let records = &mut self.records;
         self.run.writer.data(|out| records.put(&Record::File(head), out))?;
@@ -159,16 +167,7 @@ impl Generator {
         }
         self.open(index);
         self.run.on(&Event::Requested { bytes: entry.size });
-        // Blocks need a strong sum: without one every file travels whole.
-        let has_sums = self.run.negotiated.checksum != ChecksumName::None;
-        let whole = self.run.options.whole_file.unwrap_or(false) && partial.is_none();
-        let basis_length = basis_length.filter(|length| *length > 0 && has_sums && !whole);
-        let basis_path = partial.as_ref().map_or(path, |(partial, _)| partial);
-        let opened = basis_length.and_then(|length| match self.tree.open(basis_path) {
-            Ok(file) => Some((file, length)),
-            Err(_) => None,
-        });
-        let Some((basis, length)) = opened else {
+        let Some((basis, length)) = basis else {
             return self.run.writer.data(|out| SumHead::EMPTY.put(out));
         };
         let version = self.run.negotiated.version;
@@ -184,10 +183,19 @@ impl Generator {
             Ok(()) => Ok(()),
             Err(error) => self.run.problem(
                 Severity::Warning,
-                basis_path.as_bytes(),
+                partial.as_ref().map_or(path, |(partial, _)| partial).as_bytes(),
                 format!("the target's old version could not be read ({error}): more data are sent"),
             ),
         }
+    }
+
+    /// An old version to take blocks from, with its length; none of an empty one, or of one that
+    /// cannot be read.
+    fn basis(&self, path: &RelPath, length: u64) -> Option<(Box<dyn ReadAt>, u64)> {
+        if length == 0 {
+            return None;
+        }
+        self.tree.open(path).ok().map(|file| (file, length))
     }
 
     /// Removes what an interrupted run has kept of a file that is whole by now.

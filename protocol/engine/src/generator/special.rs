@@ -54,18 +54,18 @@ impl Generator {
             return self.out_of_reach(entry);
         };
         let device = entry.device().unwrap_or_default();
+        if kind.is_device() && !self.tree.abilities().make_devices {
+            self.run.problem(
+                Severity::Warning,
+                path.as_bytes(),
+                "a device is left out: the receiving side needs root for it",
+            )?;
+            return self.out_of_reach(entry);
+        }
         if let Some(local) = local
             .filter(|local| local.kind == kind && (!kind.is_device() || local.device == device))
         {
             return self.unchanged(index, entry, &path, &local);
-        }
-        if kind.is_device() && !self.tree.abilities().make_devices {
-            self.run.problem(
-                Severity::Partial,
-                path.as_bytes(),
-                "a device cannot be made here: the receiving side needs root for that",
-            )?;
-            return self.out_of_reach(entry);
         }
         let mode = entry.permissions();
         self.replace(index, entry, &path, local, |tree, path| {

@@ -68,6 +68,12 @@ pub type EnterThread = Arc<dyn Fn() -> std::io::Result<()> + Send + Sync>;
 /// When the connection broke, the peer is wrong, the destination cannot be used or the run was
 /// stopped. Trouble with single files is in the run's report.
 pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fatal> {
+    if run.options.partial_dir.as_deref().is_some_and(|dir| dir.first() == Some(&b'/')) {
+        return Err(Fatal::new(
+            ExitCode::Unsupported,
+            "an absolute --partial-dir is not supported yet: name one relative to each file",
+        ));
+    }
     let (to_generator, inbox) = crossbeam_channel::unbounded();
     let mut receiver = Receiver::new(Arc::clone(run), reader, to_generator, &job)?;
     // The sender waits for what was written before: the filter rules.
@@ -229,7 +235,8 @@ impl<'a> Receiver<'a> {
             || self.run.negotiated.version.has_varints();
         let abilities = tree.abilities();
         let groups = tree.usable_groups();
-        Policy::new(&self.run.options, abilities, groups, peer_sets_link_times, umask)
+        let chmod = self.chmod.clone();
+        Policy::new(&self.run.options, abilities, groups, peer_sets_link_times, umask, chmod)
     }
 
     /// Reads the sender's answers to the end of the run (§11).

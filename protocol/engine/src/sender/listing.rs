@@ -20,6 +20,8 @@ use crate::walk::{Found, HardLinks, Rules, Walker};
 const AHEAD: usize = 1000;
 /// Bytes of entries that may wait between the walker and the sender.
 const WAITING: usize = 1 << 20;
+/// Bytes of entries that the walker lists before anything is sent: some thousand.
+const HEAD_START: usize = WAITING / 4;
 /// What one waiting entry is counted as, in bytes, beside its name.
 const ENTRY_WEIGHT: usize = 160;
 /// Entries encoded between two looks at whether the data are due.
@@ -108,6 +110,9 @@ impl Sender {
     /// Sends the first list with what follows it.
     pub(super) fn send_first_list(&mut self) -> Result<(), Fatal> {
         let incremental = self.run.negotiated.incremental();
+        // What the walker cannot read keeps the peer from deleting: the more of it is known at the
+        // start, the better.
+        self.listing.batches.wait_for(HEAD_START);
         let Some(batch) = self.listing.batches.pop() else {
             return Err(crate::run::interrupted());
         };
