@@ -144,6 +144,9 @@ pub fn filters(
             _ => rule(&bytes(value), &mut rules, 0)?,
         }
     }
+    for rule in &rules {
+        bascule_engine::filter::check(rule).map_err(anyhow::Error::msg)?;
+    }
     if let Some(dir) = options.partial_dir.as_deref().filter(|dir| !dir.starts_with(b"/")) {
         let mut own = Rule::plain(RuleKind::Exclude, &[dir, b"/"].concat());
         own.perishable = true;
@@ -184,8 +187,11 @@ fn rule(text: &[u8], rules: &mut Vec<Rule>, depth: u32) -> anyhow::Result<()> {
     }
     let path = String::from_utf8(parsed.pattern.clone()).context("the name of a filter file")?;
     let content = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
-    for line in content.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        if line.is_empty() || matches!(line[0], b'#' | b';') {
+    let words = parsed.word_split;
+    let ends = |byte: &u8| matches!(byte, b'\n' | b'\r') || (words && byte.is_ascii_whitespace());
+    let from = rules.len();
+    for line in content.split(ends) {
+        if line.is_empty() || (!words && matches!(line[0], b'#' | b';')) {
             continue;
         }
         match parsed.lines_are {
@@ -193,6 +199,11 @@ fn rule(text: &[u8], rules: &mut Vec<Rule>, depth: u32) -> anyhow::Result<()> {
                 .push(pattern(if include { RuleKind::Include } else { RuleKind::Exclude }, line)),
             None => rule(line, rules, depth + 1).with_context(|| path.clone())?,
         }
+    }
+    for merged in rules.iter_mut().skip(from) {
+        merged.sender_side |= parsed.sender_side;
+        merged.receiver_side |= parsed.receiver_side;
+        merged.perishable |= parsed.perishable;
     }
     Ok(())
 }

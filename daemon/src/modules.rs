@@ -149,7 +149,10 @@ impl DaemonModule {
     fn filters(&self) -> Result<Vec<Rule>, Refusal> {
         filters::collect(self.rules(), &|text| self.client.expand(text))
             .and_then(|texts| {
-                let parse = |text: &Vec<u8>| Rule::parse(text).map_err(|error| error.to_string());
+                let parse = |text: &Vec<u8>| {
+                    let rule = Rule::parse(text).map_err(|error| error.to_string())?;
+                    bascule_engine::filter::check(&rule).map(|()| rule)
+                };
                 texts.iter().map(parse).collect()
             })
             .map_err(|reason| self.refuse("the module's filter cannot be used", &reason))

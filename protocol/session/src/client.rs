@@ -179,7 +179,7 @@ fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
             Direction::Push => FilterSide::Sender,
             Direction::Pull => FilterSide::Receiver,
         };
-        let filters = Arc::new(FilterSet::new(&rules, side, &run.options));
+        let filters = Arc::new(FilterSet::new(&rules, side, &run.options)?);
         let version = run.negotiated.version;
         if sends_filter_list(&run.options, direction, version) {
             let mut list = BytesMut::new();

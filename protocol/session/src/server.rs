@@ -348,7 +348,7 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
         } else {
             Vec::new()
         };
-        let filters = Arc::new(FilterSet::new(&client_rules, side, &run.options));
+        let filters = Arc::new(FilterSet::new(&client_rules, side, &run.options)?);
         let tree: Arc<dyn Source> = Arc::<dyn Target>::clone(&rules.root);
         let module = ModuleFilter::new(&rules.filters, side, tree);
         match command.direction {

@@ -59,6 +59,7 @@ pub(super) fn read(
             None => Rule::parse(line)
                 .map_err(|error| io::Error::new(ErrorKind::InvalidData, error.to_string()))?,
         };
+        super::check(&rule).map_err(|error| io::Error::new(ErrorKind::Unsupported, error))?;
         match rule.kind {
             RuleKind::Clear => {
                 rules.clear();

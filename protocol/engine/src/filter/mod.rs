@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bascule_wire::Options;
 use bascule_wire::filter::{Rule, RuleKind};
 
+use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
 use crate::tree::Source;
 
@@ -55,10 +56,31 @@ pub struct DirFilters {
     protect_all: bool,
 }
 
+/// Refuses what would otherwise be ignored without a word.
+///
+/// # Errors
+/// The reason, for a rule that is not carried out.
+pub fn check(rule: &Rule) -> Result<(), String> {
+    if rule.absolute {
+        let pattern = rule.pattern.escape_ascii();
+        return Err(format!(
+            "filter rule {pattern}: patterns held against absolute paths (the modifier '/') are \
+             not supported yet"
+        ));
+    }
+    Ok(())
+}
+
 impl FilterSet {
     /// The rules of a user for one side.
-    pub fn new(rules: &[Rule], side: FilterSide, options: &Options) -> Self {
-        Self::build(rules, side, options.delete_excluded)
+    ///
+    /// # Errors
+    /// [`ExitCode::Unsupported`] for a rule that [`check`] refuses.
+    pub fn new(rules: &[Rule], side: FilterSide, options: &Options) -> Result<Self, Fatal> {
+        for rule in rules {
+            check(rule).map_err(|reason| Fatal::new(ExitCode::Unsupported, reason))?;
+        }
+        Ok(Self::build(rules, side, options.delete_excluded))
     }
 
     fn build(rules: &[Rule], side: FilterSide, delete_excluded: bool) -> Self {
@@ -202,6 +224,7 @@ mod tests {
         let rules: Vec<Rule> =
             rules.iter().map(|text| Rule::parse(text.as_bytes()).expect("a rule")).collect();
         FilterSet::new(&rules, side, &Options { delete_excluded, ..Options::default() })
+            .expect("rules that are carried out")
     }
 
     fn excluded(rules: &[&str], path: &str) -> bool {
