@@ -75,6 +75,12 @@ impl ModuleView {
     pub fn hides(&self, path: &RelPath, is_dir: bool) -> bool {
         self.base.join(path.as_bytes()).map_or(true, |path| self.filter.hides(&path, is_dir))
     }
+
+    /// The same for `path` and every directory on the way to it.
+    pub fn hides_on_the_way(&self, path: &RelPath, is_dir: bool) -> bool {
+        let whole = self.base.join(path.as_bytes());
+        whole.map_or(true, |path| self.filter.hides_on_the_way(&path, is_dir))
+    }
 }
 
 #[cfg(all(test, unix))]

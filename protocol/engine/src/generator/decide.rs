@@ -151,7 +151,9 @@ impl Policy {
         if time_differs {
             flags |= ItemFlags::REPORT_TIME;
         }
-        if self.wanted_mode(entry, Some(local)).is_some_and(|mode| mode != local.mode & 0o7777) {
+        if (self.keep_perms || self.keep_executability)
+            && self.wanted_mode(entry, Some(local)).is_some_and(|mode| mode != local.mode & 0o7777)
+        {
             flags |= ItemFlags::REPORT_PERMS;
         }
         if self.keep_owner && entry.uid != local.uid {

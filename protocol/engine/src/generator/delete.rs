@@ -91,7 +91,8 @@ impl Deleter {
         listed: &dyn Fn(&[u8]) -> bool,
         later: bool,
     ) -> Result<(), Fatal> {
-        if self.suppressed()? {
+        let module = self.protection.module.as_ref();
+        if module.is_some_and(|module| module.hides_on_the_way(dir, true)) || self.suppressed()? {
             return Ok(());
         }
         let Some(entries) = self.list(dir)? else {

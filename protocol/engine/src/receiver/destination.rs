@@ -86,8 +86,10 @@ pub(super) fn resolve(
             if whole {
                 return single(tree, path);
             }
-            // With its parents, it was made before the list was looked at: it counts as old.
-            Ok(into(enter(tree, path).map_err(|error| unusable(path, &error))?, !with_parents))
+            // Made with its parents, a directory for several entries counts as old (as in rsync).
+            let several = *is_directory || first.iter().nth(1).is_some();
+            let created = !(with_parents && several);
+            Ok(into(enter(tree, path).map_err(|error| unusable(path, &error))?, created))
         }
         Err(error) => Err(unusable(path, &error)),
     }
