@@ -12,3 +12,4 @@ mod pump;
 mod role;
 pub mod server;
 pub mod site;
+pub mod tls;
