@@ -73,6 +73,18 @@ pub struct Connection {
     /// Give up when the daemon has not answered after this many seconds.
     #[arg(long, value_name = "SECONDS")]
     pub contimeout: Option<u64>,
+    /// For rsyncs://: trust the authorities in FILE (PEM) instead of this system's.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<OsString>,
+    /// For rsyncs://: show the certificate in FILE (PEM) to the daemon.
+    #[arg(long, value_name = "FILE")]
+    pub client_cert: Option<OsString>,
+    /// The key to --client-cert (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub client_key: Option<OsString>,
+    /// Connect in the clear although this daemon was reached by TLS before.
+    #[arg(long)]
+    pub allow_plain: bool,
 }
 
 /// What to transfer and how.

@@ -4,6 +4,7 @@
 //! [`report`] and [`progress`] tell about it.
 
 pub mod cli;
+pub mod connect;
 pub mod human;
 pub mod itemize;
 pub mod listing;

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 
 use anyhow::{Context as _, bail};
+use bascule_session::tls::Fingerprint;
 
 /// A parsed source or destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,18 @@ pub struct Remote {
     pub module: String,
     /// The path in the module, as typed.
     pub path: Vec<u8>,
+    /// How to reach it.
+    pub security: Security,
+}
+
+/// How a daemon is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Security {
+    /// In the clear: `rsync://`, `host::module`.
+    #[default]
+    Plain,
+    /// By TLS: `rsyncs://`, with the certificate's fingerprint if it is pinned.
+    Tls(Option<Fingerprint>),
 }
 
 impl Location {
@@ -35,22 +48,25 @@ impl Location {
     /// For a URL that makes no sense, and for rsync's remote-shell form.
     pub fn parse(text: &OsStr) -> anyhow::Result<Self> {
         let bytes = text.as_encoded_bytes();
+        let (bytes, security) = secured(bytes)?;
+        let scheme: &[u8] = if security == Security::Plain { b"rsync://" } else { b"rsyncs://" };
         // The path behind the module can be any bytes; what is before it is text.
-        let head = match bytes.strip_prefix(b"rsync://") {
-            Some(rest) => b"rsync://".len() + end_of_module(rest),
+        let head = match bytes.strip_prefix(scheme) {
+            Some(rest) => scheme.len() + end_of_module(rest),
             None => bytes.iter().position(|byte| *byte == b'/').unwrap_or(bytes.len()),
         };
         let Ok(typed) = std::str::from_utf8(&bytes[..head]) else {
             return Ok(Self::Local(text.to_owned()));
         };
         let path = bytes[head..].strip_prefix(b"/").unwrap_or(&bytes[head..]).to_vec();
-        if let Some(rest) = typed.strip_prefix("rsync://") {
-            return Ok(Self::Remote(url(rest, path).with_context(|| typed.to_owned())?));
+        if let Some((_, rest)) = typed.split_once("://").filter(|_| bytes.starts_with(scheme)) {
+            let remote = url(rest, path).with_context(|| typed.to_owned())?;
+            return Ok(Self::Remote(Remote { security, ..remote }));
         }
         if let Some((host, module)) = split_host(typed) {
             let (user, host) = user_of(host);
             let (host, module) = (bare(host).to_owned(), module.to_owned());
-            return Ok(Self::Remote(Remote { user, host, port: None, module, path }));
+            return Ok(Self::Remote(Remote { user, host, port: None, module, path, security }));
         }
         let before_slash = typed.split(['/', '\\']).next().unwrap_or_default();
         let is_drive = before_slash.len() == 2 && before_slash.ends_with(':');
@@ -65,7 +81,21 @@ impl Location {
     }
 }
 
-/// Where the path begins in what follows `rsync://`: at the second slash.
+/// Takes the fingerprint off an `rsyncs://` URL.
+fn secured(typed: &[u8]) -> anyhow::Result<(&[u8], Security)> {
+    const MARK: &[u8] = b"#sha256=";
+    if !typed.starts_with(b"rsyncs://") {
+        return Ok((typed, Security::Plain));
+    }
+    let Some(at) = typed.windows(MARK.len()).rposition(|part| part == MARK) else {
+        return Ok((typed, Security::Tls(None)));
+    };
+    let text = String::from_utf8_lossy(&typed[at + 1..]);
+    let pin = text.parse().with_context(|| format!("#{text} at the end of the URL"))?;
+    Ok((&typed[..at], Security::Tls(Some(pin))))
+}
+
+/// Where the path begins in what follows the scheme: at the second slash.
 fn end_of_module(rest: &[u8]) -> usize {
     let slashes = rest.iter().enumerate().filter(|(_, byte)| **byte == b'/');
     slashes.map(|(at, _)| at).nth(1).unwrap_or(rest.len())
@@ -84,7 +114,8 @@ fn url(rest: &str, path: Vec<u8>) -> anyhow::Result<Remote> {
     if host.is_empty() {
         bail!("the host is missing");
     }
-    Ok(Remote { user, host: host.to_owned(), port, module: module.to_owned(), path })
+    let (host, module, security) = (host.to_owned(), module.to_owned(), Security::Plain);
+    Ok(Remote { user, host, port, module, path, security })
 }
 
 /// The two sides of `host::module/path`. An IPv6 address stands in brackets, so that its own
@@ -129,6 +160,18 @@ mod tests {
         assert_eq!((short.host.as_str(), short.module.as_str()), ("::1", "data"));
         assert_eq!(remote("rsync://[fe80::1]/m").host, "fe80::1");
         assert_eq!(remote("rsync://host").module, "");
+    }
+
+    #[test]
+    fn reads_secured_urls() {
+        let pin = Fingerprint::of(b"x");
+        let url = remote(&format!("rsyncs://u@h:8730/m/a#b/#{pin}"));
+        assert_eq!(url.security, Security::Tls(Some(pin)));
+        assert_eq!((url.port, url.module.as_str(), &url.path[..]), (Some(8730), "m", &b"a#b/"[..]));
+        assert_eq!(remote("rsyncs://h/m/x").security, Security::Tls(None));
+        assert_eq!(remote("rsync://h/m/x").security, Security::Plain);
+        assert_eq!(remote(&format!("rsyncs://h/#{pin}")).module, "");
+        assert!(Location::parse(OsStr::new("rsyncs://h/m/#sha256=12")).is_err());
     }
 
     #[test]

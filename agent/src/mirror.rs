@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use bascule_engine::observe::{Event, Observer, Silent};
@@ -20,6 +20,7 @@ use bascule_wire::{Options, Version};
 use clap::ArgMatches;
 
 use crate::cli::{Connection, List, Mirror};
+use crate::connect::connect;
 use crate::itemize::printable;
 use crate::listing::Lines;
 use crate::local::{self, LocalSite};
@@ -97,7 +98,7 @@ async fn remote_run(
         local,
         umask: umask(),
     };
-    let stream = match connect(remote, &cli.connection).await {
+    let stream = match connect(remote, &cli.connection).await? {
         Ok(stream) => stream,
         Err(error) => return Ok((Report::default(), Err(error))),
     };
@@ -116,7 +117,7 @@ async fn local_run(
     let (ours, theirs) = tokio::io::duplex(DUPLEX);
     let site = Arc::new(LocalSite { tree: target.tree });
     let server_options = ServerOptions { highest: Version::NEWEST, umask: umask() };
-    let peer = Peer { address: None };
+    let peer = Peer::default();
     let serving = tokio::spawn(server::serve(
         theirs,
         site,
@@ -169,7 +170,9 @@ fn remote_sources(sources: &[Location]) -> anyhow::Result<Option<(Remote, Vec<Ve
                 found = Some((remote.clone(), vec![remote.path.clone()]));
             }
             (Location::Remote(remote), Some((first, paths))) => {
-                if (&remote.host, &remote.module) != (&first.host, &first.module) {
+                if (&remote.host, remote.port, &remote.module, remote.security)
+                    != (&first.host, first.port, &first.module, first.security)
+                {
                     bail!("all remote sources have to be in one module of one daemon");
                 }
                 paths.push(remote.path.clone());
@@ -200,7 +203,7 @@ pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
     };
     options.times = true;
     options.perms = true;
-    let stream = match connect(&remote, &cli.connection).await {
+    let stream = match connect(&remote, &cli.connection).await? {
         Ok(stream) => stream,
         Err(error) => return Ok(failed(&error)),
     };
@@ -252,15 +255,6 @@ fn print(line: &str) {
 fn failed(error: &SessionError) -> ExitCode {
     eprintln!("bascule: {error}");
     error.exit
-}
-
-async fn connect(
-    remote: &Remote,
-    connection: &Connection,
-) -> Result<tokio::net::TcpStream, SessionError> {
-    let port = remote.port.unwrap_or(connection.port);
-    let limit = connection.contimeout.filter(|seconds| *seconds > 0).map(Duration::from_secs);
-    client::connect(&remote.host, port, limit).await
 }
 
 fn login(remote: &Remote, connection: &Connection) -> anyhow::Result<Login> {

@@ -136,6 +136,30 @@ pub fn check_login(
     membership: &dyn Membership,
 ) -> Result<Access, LoginFailure> {
     let user = user_name(attempt.user)?;
+    let (access, group) = matching(rules, user, membership)?;
+    check_secret(secrets, user, group.as_deref(), attempt)?;
+    Ok(access)
+}
+
+/// What the rules say of a user who is known already: the first matching rule decides.
+///
+/// # Errors
+/// Why the user has no access.
+pub fn check_user(
+    rules: &[Rule],
+    user: &str,
+    membership: &dyn Membership,
+) -> Result<Access, LoginFailure> {
+    let user = user_name(user.as_bytes())?;
+    matching(rules, user, membership).map(|(access, _)| access)
+}
+
+/// The access that the first matching rule gives, and the group that it matched.
+fn matching(
+    rules: &[Rule],
+    user: &str,
+    membership: &dyn Membership,
+) -> Result<(Access, Option<String>), LoginFailure> {
     let mut groups = None;
     let matching = rules.iter().find_map(|rule| {
         if !rule.group {
@@ -149,8 +173,7 @@ pub fn check_login(
     if rule.access == Access::Denied {
         return Err(LoginFailure::Denied);
     }
-    check_secret(secrets, user, group.as_deref(), attempt)?;
-    Ok(rule.access)
+    Ok((rule.access, group))
 }
 
 /// A name that can stand before the colon of a secrets line and means a user there.

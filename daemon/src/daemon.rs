@@ -15,10 +15,12 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::cli::{CheckConfig, Cli, Command, Daemon, Serve};
 use crate::config::{self, Config};
 use crate::connection::Connections;
+use crate::door::{Door, Doorkeeper};
 use crate::inherited::{self, StdinClient};
 use crate::listen::{self, Family};
 use crate::log::{self, Destination};
 use crate::site::DaemonSite;
+use crate::tls::{Certificate, Files};
 use crate::zero::{self, ZeroConfig};
 
 /// The port of rsync daemons.
@@ -53,6 +55,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
 
 fn check_config(check: &CheckConfig) -> Result<(), Failure> {
     let config = load(&check.file, &check.dparam)?;
+    certificate(&config)?;
     for warning in &config.warnings {
         eprintln!("warning: {warning}");
     }
@@ -103,6 +106,8 @@ async fn serve_config(daemon: Daemon) -> Result<(), Failure> {
     };
     let backlog = i32::try_from(global.listen_backlog).unwrap_or(i32::MAX);
     let pid_file = expanded(&global.pid_file);
+    let tls_port = u16::try_from(global.tls_port).ok().filter(|port| *port != 0);
+    let certificate = certificate(&config)?;
     let limited = config.modules.iter().any(|module| module.rules.max_connections > 0);
     let site = DaemonSite::following(daemon.config, daemon.dparam, Arc::new(config));
     let connections = Connections::new(Arc::new(site), highest);
@@ -115,12 +120,15 @@ async fn serve_config(daemon: Daemon) -> Result<(), Failure> {
         serve_single(connections, on_stdin).await;
         return Ok(());
     }
-    let listeners = bind(address.as_deref(), port, family, backlog)?;
+    let mut listeners = bind(address.as_deref(), port, family, backlog, Door::Both)?;
+    if let Some(tls_port) = tls_port {
+        listeners.extend(bind(address.as_deref(), tls_port, family, backlog, Door::TlsOnly)?);
+    }
     let pid_file = pid_file
         .map(|path| PidFile::write(PathBuf::from(path)))
         .transpose()
         .map_err(Failure::new(ExitCode::FileIo))?;
-    listen(connections, listeners).await;
+    listen(Doorkeeper::new(connections, certificate), listeners).await;
     drop(pid_file);
     Ok(())
 }
@@ -133,17 +141,30 @@ async fn serve_directory(serve: Serve) -> Result<(), Failure> {
         .map_or_else(zero::state_dir, Ok)
         .and_then(|state| ZeroConfig::prepare(&serve.directory, &serve.module, &serve.user, &state))
         .map_err(Failure::new(ExitCode::Syntax))?;
-    let listeners = bind(serve.address.as_deref(), serve.port, Family::Any, 128)?;
+    let listeners = bind(serve.address.as_deref(), serve.port, Family::Any, 128, Door::Both)?;
     let port = listeners
         .first()
-        .and_then(|listener| listener.local_addr().ok())
+        .and_then(|(listener, _)| listener.local_addr().ok())
         .map_or(serve.port, |address| address.port());
-    print!("{}", zero.instructions(serve.address.as_deref(), port));
+    let certificate = Files::self_made(zero.state_dir())
+        .and_then(Certificate::open)
+        .map_err(Failure::new(ExitCode::FileIo))?;
+    let fingerprint = certificate.fingerprint().map_err(Failure::new(ExitCode::FileIo))?;
+    print!("{}", zero.instructions(serve.address.as_deref(), port, fingerprint));
     // Nobody may be reading; the daemon works all the same.
     let _ = std::io::stdout().flush();
     let site = DaemonSite::fixed(Arc::new(zero.config()));
-    listen(Connections::new(Arc::new(site), Version::NEWEST), listeners).await;
+    let connections = Connections::new(Arc::new(site), Version::NEWEST);
+    listen(Doorkeeper::new(connections, Some(Arc::new(certificate))), listeners).await;
     Ok(())
+}
+
+/// The certificate that a configuration names.
+fn certificate(config: &Config) -> Result<Option<Arc<Certificate>>, Failure> {
+    Files::of_config(config)
+        .and_then(|files| files.map(Certificate::open).transpose())
+        .map(|certificate| certificate.map(Arc::new))
+        .map_err(Failure::new(ExitCode::Syntax))
 }
 
 fn bind(
@@ -151,21 +172,24 @@ fn bind(
     port: u16,
     family: Family,
     backlog: i32,
-) -> Result<Vec<TcpListener>, Failure> {
+    door: Door,
+) -> Result<Vec<(TcpListener, Door)>, Failure> {
     listen::bind(address, port, family, backlog)
+        .map(|listeners| listeners.into_iter().map(|listener| (listener, door)).collect())
         .map_err(anyhow::Error::from)
         .map_err(Failure::new(ExitCode::Socket))
 }
 
-async fn listen(connections: Connections, listeners: Vec<TcpListener>) {
-    for listener in &listeners {
+async fn listen(doorkeeper: Doorkeeper, listeners: Vec<(TcpListener, Door)>) {
+    for (listener, door) in &listeners {
         if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+            let tls_only = *door == Door::TlsOnly;
+            tracing::info!(%address, tls_only, version = env!("CARGO_PKG_VERSION"), "listening");
         }
     }
-    let session = move |stream: TcpStream, peer: Peer, stop: Stop| {
-        let connections = connections.clone();
-        async move { connections.serve(stream, peer, stop).await }
+    let session = move |stream: TcpStream, peer: Peer, door: Door, stop: Stop| {
+        let doorkeeper = doorkeeper.clone();
+        async move { doorkeeper.serve(stream, peer, door, stop).await }
     };
     let end = async {
         if let Err(error) = bascule_platform::signals::interrupted().await {
@@ -192,7 +216,7 @@ async fn serve_single(connections: Connections, on_stdin: Option<StdinClient>) {
         None => {
             inherited::wait_on_stdio();
             let pipe = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
-            connections.serve(pipe, Peer { address: None }, stop).await;
+            connections.serve(pipe, Peer::default(), stop).await;
         }
     }
     signals.abort();

@@ -52,10 +52,12 @@ mod unix {
         pub async fn serve(self, connections: &Connections, stop: Stop) {
             match self {
                 Self::Network(stream, address) => {
-                    connections.serve(stream, Peer { address: Some(address) }, stop).await;
+                    connections
+                        .serve(stream, Peer { address: Some(address), ..Peer::default() }, stop)
+                        .await;
                 }
                 Self::Local(stream) => {
-                    connections.serve(stream, Peer { address: None }, stop).await;
+                    connections.serve(stream, Peer::default(), stop).await;
                 }
             }
         }

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
+use crate::door::Door;
 use crate::names;
 
 /// How long sessions may take to end after they were asked to.
@@ -116,15 +117,18 @@ fn unsupported_family() -> i32 {
 /// Accepts clients and runs `session` for each until `end` is ready. Then sessions are asked to
 /// stop, and those that have not ended in time are cut off. A session that fails or panics
 /// touches no other.
-pub async fn run<F, S>(listeners: Vec<TcpListener>, session: F, end: impl Future<Output = ()>)
-where
-    F: Fn(TcpStream, Peer, Stop) -> S,
+pub async fn run<F, S>(
+    listeners: Vec<(TcpListener, Door)>,
+    session: F,
+    end: impl Future<Output = ()>,
+) where
+    F: Fn(TcpStream, Peer, Door, Stop) -> S,
     S: Future<Output = ()> + Send + 'static,
 {
     let (queue, mut accepted) = mpsc::channel(1);
     let mut acceptors = JoinSet::new();
-    for listener in listeners {
-        acceptors.spawn(accept(listener, queue.clone()));
+    for (listener, door) in listeners {
+        acceptors.spawn(accept(listener, door, queue.clone()));
     }
     drop(queue);
     let (stopping, _) = watch::channel(false);
@@ -135,11 +139,11 @@ where
             () = &mut end => break,
             Some(ended) = sessions.join_next() => note_panic(ended),
             client = accepted.recv() => {
-                let Some((stream, address)) = client else { break };
-                let peer = Peer { address: Some(address.ip().to_canonical()) };
+                let Some((stream, address, door)) = client else { break };
+                let peer = Peer { address: Some(address.ip().to_canonical()), ..Peer::default() };
                 prepare(&stream);
                 let stop = Stop::new();
-                let running = session(stream, peer, stop.clone());
+                let running = session(stream, peer, door, stop.clone());
                 sessions.spawn(until_stopped(running, stop, stopping.subscribe()));
             }
         }
@@ -157,11 +161,15 @@ where
     }
 }
 
-async fn accept(listener: TcpListener, queue: mpsc::Sender<(TcpStream, SocketAddr)>) {
+async fn accept(
+    listener: TcpListener,
+    door: Door,
+    queue: mpsc::Sender<(TcpStream, SocketAddr, Door)>,
+) {
     loop {
         match listener.accept().await {
-            Ok(client) => {
-                if queue.send(client).await.is_err() {
+            Ok((stream, address)) => {
+                if queue.send((stream, address, door)).await.is_err() {
                     return;
                 }
             }
@@ -213,10 +221,10 @@ mod tests {
 
     use super::*;
 
-    fn local() -> (Vec<TcpListener>, SocketAddr) {
+    fn local() -> (Vec<(TcpListener, Door)>, SocketAddr) {
         let listeners = bind(Some("127.0.0.1"), 0, Family::Any, 5).expect("a free port");
         let address = listeners[0].local_addr().expect("an address");
-        (listeners, address)
+        (listeners.into_iter().map(|listener| (listener, Door::Both)).collect(), address)
     }
 
     #[tokio::test]
@@ -227,7 +235,7 @@ mod tests {
         let counted = Arc::clone(&count);
         let running = tokio::spawn(run(
             listeners,
-            move |mut stream: TcpStream, peer: Peer, _stop| {
+            move |mut stream: TcpStream, peer: Peer, _door, _stop| {
                 let number = counted.fetch_add(1, Ordering::SeqCst);
                 async move {
                     assert!(number != 0, "the first session fails");
@@ -258,7 +266,7 @@ mod tests {
         let begun = std::sync::Mutex::new(Some(begun));
         let running = tokio::spawn(run(
             listeners,
-            move |_stream, _peer, stop: Stop| {
+            move |_stream, _peer, _door, stop: Stop| {
                 let begun = begun.lock().ok().and_then(|mut begun| begun.take());
                 async move {
                     let (asked, ask) = oneshot::channel();

@@ -32,6 +32,8 @@ pub struct DaemonModule {
     module: Arc<Module>,
     client: Client,
     access: Access,
+    /// Whether a client certificate was as good as a login.
+    known_by_certificate: bool,
     /// Whether `post-xfer exec` is due.
     entered: bool,
     /// Counts this client as long as it lives.
@@ -41,7 +43,36 @@ pub struct DaemonModule {
 impl DaemonModule {
     /// A module for a client that has passed the host check.
     pub fn new(module: Arc<Module>, client: Client, claim: Claim) -> Self {
-        Self { module, client, access: Access::Module, entered: false, _claim: claim }
+        Self {
+            module,
+            client,
+            access: Access::Module,
+            known_by_certificate: false,
+            entered: false,
+            _claim: claim,
+        }
+    }
+
+    /// Takes a client certificate for a login, if `auth users` names its user; else the client can
+    /// still log in by password.
+    pub fn login_by_certificate(&mut self, user: &str) {
+        let Some(text) = self.rules().auth_users.as_deref() else { return };
+        let Client { module, .. } = &self.client;
+        let address = self.client.address_text();
+        let checked = parse_rules(&self.client.expand(text))
+            .map_err(auth::LoginFailure::Unusable)
+            .and_then(|rules| auth::check_user(&rules, user, &System));
+        match checked {
+            Ok(access) => {
+                tracing::info!(module, user, address, "login by certificate");
+                self.access = access;
+                self.known_by_certificate = true;
+                self.client.user = user.to_owned();
+            }
+            Err(reason) => {
+                tracing::info!(module, user, address, %reason, "certificate without access");
+            }
+        }
     }
 
     fn rules(&self) -> &Rules {
@@ -161,7 +192,7 @@ impl DaemonModule {
 
 impl OpenModule for DaemonModule {
     fn needs_login(&self) -> bool {
-        self.rules().auth_users.is_some()
+        self.rules().auth_users.is_some() && !self.known_by_certificate
     }
 
     fn login(&mut self, attempt: &LoginAttempt<'_>) -> Result<(), Refusal> {
@@ -327,7 +358,7 @@ mod tests {
         );
         let config = config::parse(text.as_bytes(), "f", &[]).expect("a good configuration");
         let site = DaemonSite::fixed(Arc::new(config));
-        let opened = site.open(b"m", &Peer { address: None });
+        let opened = site.open(b"m", &Peer::default());
         (dir, opened.map_err(|Refusal(text)| text).expect("open to all"))
     }
 

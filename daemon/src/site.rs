@@ -175,13 +175,23 @@ impl Site for DaemonSite {
             }
             return Err(Refusal(format!("access denied to {shown} from {host} ({address})")));
         }
+        if module.rules.require_tls && !peer.is_secure {
+            tracing::warn!(module = shown, host, address, "module requires TLS");
+            return Err(Refusal(format!(
+                "module {shown} requires TLS: connect with rsyncs:// or rsync-ssl"
+            )));
+        }
         let limit = module.rules.max_connections;
         let Some(claim) = self.counters.claim(&module.name, limit) else {
             tracing::warn!(module = shown, address, limit, "max connections reached");
             return Err(Refusal(format!("max connections ({limit}) reached -- try again later")));
         };
         self.name_client(module, &mut client);
-        Ok(Box::new(DaemonModule::new(Arc::clone(module), client, claim)))
+        let mut module = DaemonModule::new(Arc::clone(module), client, claim);
+        if let Some(user) = &peer.certificate_user {
+            module.login_by_certificate(user);
+        }
+        Ok(Box::new(module))
     }
 }
 
@@ -211,7 +221,7 @@ mod tests {
     }
 
     fn refusal(site: &DaemonSite, name: &str, address: &str) -> Option<String> {
-        let peer = Peer { address: address.parse().ok() };
+        let peer = Peer { address: address.parse().ok(), ..Peer::default() };
         site.open(name.as_bytes(), &peer).err().map(|Refusal(text)| text)
     }
 
@@ -248,14 +258,14 @@ mod tests {
     #[test]
     fn listing_leaves_out_what_is_not_listed() {
         let site = site("[a]\npath=/x\ncomment = the \u{7f}first\n[b]\npath=/x\nlist=no\n");
-        let lines = site.modules(&Peer { address: None });
+        let lines = site.modules(&Peer::default());
         assert_eq!(lines, [ModuleLine { name: "a".to_owned(), comment: "the first".to_owned() }]);
     }
 
     #[test]
     fn connections_count_until_they_end() {
         let site = site("[m]\npath=/x\nmax connections = 2\n");
-        let peer = Peer { address: None };
+        let peer = Peer::default();
         let open = || site.open(b"m", &peer).map_err(|Refusal(text)| text);
         let first = open().expect("one");
         let _second = open().expect("two");

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
+use bascule_session::tls::Fingerprint;
+
 use crate::config::{Config, Module, Place, Rules};
 
 /// Letters and digits that nobody mistakes for each other; 32 of them, so that five random bits
@@ -96,16 +98,28 @@ impl ZeroConfig {
         Config { modules: vec![Arc::new(module)], ..Config::default() }
     }
 
+    /// Where passwords, the certificate and its key are kept.
+    pub fn state_dir(&self) -> &Path {
+        self.password_file.parent().unwrap_or(Path::new("."))
+    }
+
     /// What to do on the source, for the terminal.
-    pub fn instructions(&self, address: Option<&str>, port: u16) -> String {
+    pub fn instructions(
+        &self,
+        address: Option<&str>,
+        port: u16,
+        fingerprint: Fingerprint,
+    ) -> String {
         let host = host(address);
         let Self { directory, module, user, password_file, .. } = self;
         format!(
             "Serving {} as module {module} on port {port}, for user {user}.\n\
              The password is in {}; copy that file to the source, keep it at mode 600,\n\
              and type there:\n\n  \
-             bascule mirror SRC/ rsync://{user}@{host}:{port}/{module}/ \
-             --password-file={module}.password\n\n\
+             bascule mirror --password-file={module}.password SRC/ \
+             rsyncs://{user}@{host}:{port}/{module}/#{fingerprint}\n\n\
+             The connection is encrypted (TLS), and the fingerprint at the end makes sure that it is\n\
+             this daemon. A stock rsync can connect too, in the clear: rsync://{user}@{host}:{port}/{module}/\n\n\
              Ctrl-C ends the daemon.\n",
             directory.display(),
             password_file.display(),
@@ -191,7 +205,7 @@ fn make_private_dir(path: &Path) -> io::Result<()> {
 }
 
 /// Writes a file that only its owner can read, whole or not at all.
-fn write_private(path: &Path, text: &str, replace: bool) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str, replace: bool) -> io::Result<()> {
     let staged = path.with_extension(format!("new.{}", std::process::id()));
     let target = if replace { &staged } else { path };
     let mut options = OpenOptions::new();
@@ -254,11 +268,13 @@ mod tests {
         assert!(!rules.read_only);
         assert_eq!(rules.auth_users.as_deref(), Some("joe"));
         assert!(rules.path.as_deref().expect("a path").ends_with("/100%%"));
-        let text = zero.instructions(Some("2001:db8::1"), 8730);
+        let fingerprint = Fingerprint::of(b"a certificate");
+        let text = zero.instructions(Some("2001:db8::1"), 8730, fingerprint);
         assert!(
-            text.contains(
-                "bascule mirror SRC/ rsync://joe@[2001:db8::1]:8730/mail/ --password-file=mail.password\n"
-            ),
+            text.contains(&format!(
+                "bascule mirror --password-file=mail.password SRC/ \
+                 rsyncs://joe@[2001:db8::1]:8730/mail/#{fingerprint}\n"
+            )),
             "{text}"
         );
         let password = std::fs::read_to_string(&zero.password_file).expect("readable");

@@ -1,4 +1,4 @@
-//! Files that hold passwords.
+//! Files that hold passwords and keys.
 
 use std::io;
 use std::path::Path;
@@ -8,8 +8,16 @@ use std::path::Path;
 /// # Errors
 /// When it cannot be read, and on Unix when others may read it.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_as(path, "the password file")
+}
+
+/// The same for a file that error texts call `what`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_as(path: &Path, what: &str) -> io::Result<Vec<u8>> {
     let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("the password file {}: {error}", path.display()))
+        io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
     };
     #[cfg(unix)]
     {
@@ -19,10 +27,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         if mode & 0o007 != 0 {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
-                format!(
-                    "the password file {} may be read by others: run chmod 600 on it",
-                    path.display()
-                ),
+                format!("{what} {} may be read by others: run chmod 600 on it", path.display()),
             ));
         }
     }

@@ -129,6 +129,7 @@ fn a_folder_is_served_without_configuration() {
         let output = Command::new(program("bascule"))
             .args(&words)
             .current_dir(root)
+            .env("XDG_STATE_HOME", root.join("agent"))
             .stdin(Stdio::null())
             .output()
             .expect("it starts");

@@ -54,6 +54,11 @@ pub struct Global {
     pub port: i64,
     /// Rsyncd's own default of 5 loses clients that come together.
     pub listen_backlog: i64,
+    pub tls_certificate: Option<String>,
+    pub tls_key: Option<String>,
+    pub tls_client_ca: Option<String>,
+    /// 0 means none.
+    pub tls_port: i64,
 }
 
 impl Default for Global {
@@ -65,6 +70,10 @@ impl Default for Global {
             address: None,
             port: 0,
             listen_backlog: 128,
+            tls_certificate: None,
+            tls_key: None,
+            tls_client_ca: None,
+            tls_port: 0,
         }
     }
 }
@@ -104,6 +113,7 @@ pub struct Rules {
     pub incoming_chmod: Option<String>,
     pub outgoing_chmod: Option<String>,
     pub refuse_options: Option<String>,
+    pub require_tls: bool,
     /// Seconds; 0 means none.
     pub timeout: i64,
     pub temp_dir: Option<String>,
@@ -140,6 +150,7 @@ impl Default for Rules {
             incoming_chmod: None,
             outgoing_chmod: None,
             refuse_options: None,
+            require_tls: false,
             timeout: 0,
             temp_dir: None,
             pre_xfer_exec: None,

@@ -8,7 +8,7 @@ use super::params::{Field, Parameter, Scope, Support, boolean, is_unset};
 use super::reader::shorten;
 use crate::{auth, hosts};
 
-/// The parameters of rsyncd.conf(5) as of rsync 3.5.
+/// The parameters of rsyncd.conf(5) as of rsync 3.5, and those of TLS, which are Bascule's own.
 #[rustfmt::skip]
 pub const PARAMETERS: &[Parameter] = &[
     // The daemon.
@@ -18,6 +18,10 @@ pub const PARAMETERS: &[Parameter] = &[
     row("motd file", Global, Text(|s| &mut s.global.motd_file), Works),
     row("pid file", Global, Text(|s| &mut s.global.pid_file), Works),
     row("port", Global, Integer(0..=65535, |s| &mut s.global.port), Works),
+    row("tls certificate", Global, Path(|s| &mut s.global.tls_certificate), Checked(check_absolute)),
+    row("tls client ca", Global, Path(|s| &mut s.global.tls_client_ca), Checked(check_absolute)),
+    row("tls key", Global, Path(|s| &mut s.global.tls_key), Checked(check_absolute)),
+    row("tls port", Global, Integer(0..=65535, |s| &mut s.global.tls_port), Works),
     row("daemon chroot", Global, AnyText, NotYet),
     row("daemon gid", Global, AnyText, NotYet),
     row("daemon uid", Global, AnyText, NotYet),
@@ -47,6 +51,7 @@ pub const PARAMETERS: &[Parameter] = &[
     row("pre-xfer exec", Module, Text(|s| &mut s.rules.pre_xfer_exec), Works),
     row("read only", Module, Bool(|s| &mut s.rules.read_only), Works),
     row("refuse options", Module, Text(|s| &mut s.rules.refuse_options), Works),
+    row("require tls", Module, Bool(|s| &mut s.rules.require_tls), Works),
     row("reverse lookup", Module, Bool(|s| &mut s.rules.reverse_lookup), Works),
     row("secrets file", Module, Text(|s| &mut s.rules.secrets_file), Works),
     row("strict modes", Module, Bool(|s| &mut s.rules.strict_modes), Works),

@@ -13,10 +13,14 @@ use bascule_engine::tree::Target;
 use bascule_wire::filter::Rule;
 
 /// Who is at the other end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Peer {
     /// The address; `None` on a pipe.
     pub address: Option<IpAddr>,
+    /// Whether nobody on the way can read or change what is said (TLS).
+    pub is_secure: bool,
+    /// The user whom a client certificate names, signed by the authority of this daemon.
+    pub certificate_user: Option<String>,
 }
 
 /// A refusal before the transfer: the text of the `@ERROR: ` line, without that prefix.
