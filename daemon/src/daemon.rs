@@ -181,6 +181,9 @@ fn bind(
 }
 
 async fn listen(doorkeeper: Doorkeeper, listeners: Vec<(TcpListener, Door)>) {
+    if let Err(error) = bascule_platform::limits::raise_open_files() {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+    }
     for (listener, door) in &listeners {
         if let Ok(address) = listener.local_addr() {
             let tls_only = *door == Door::TlsOnly;

@@ -148,6 +148,37 @@ fn a_folder_is_served_without_configuration() {
 }
 
 #[test]
+fn a_thousand_idle_connections_keep_nobody_out() {
+    let limit = bascule_platform::limits::raise_open_files().expect("a limit");
+    assert!(limit.is_none_or(|limit| limit > 1_200), "this machine allows {limit:?} open files");
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let root = scratch.path();
+    source(&root.join("from")).expect("a source");
+    let daemon = Daemon::start(Whose::Ours, root, &config(root, ""));
+    let idle: Vec<TcpStream> = (0..1000)
+        .map(|number| {
+            let mut stream = TcpStream::connect(("127.0.0.1", daemon.port)).expect("connected");
+            // Some say nothing, some begin a greeting, some come as far as the module's name.
+            let said: &[u8] = match number % 3 {
+                0 => b"",
+                1 => b"@RSYNCD: 3",
+                _ => b"@RSYNCD: 32.0 sha512 md5\nm\n",
+            };
+            stream.write_all(said).expect("written");
+            stream
+        })
+        .collect();
+    let from = format!("{}/from/", root.display());
+    let url = format!("rsync://127.0.0.1:{}/m/to/", daemon.port);
+    for whose in [Whose::Ours, Whose::Rsync] {
+        let ran = mirror(whose, &[], None, [&from, &url]);
+        assert_eq!(ran.code, 0, "{}", ran.said);
+        same(&root.join("from"), &root.join("to"));
+    }
+    drop(idle);
+}
+
+#[test]
 fn one_session_on_standard_input_and_output() {
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let root = scratch.path();

@@ -7,6 +7,7 @@ use bascule_wire::greeting::LineDecoder;
 use bascule_wire::{Decode, WireError};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 use crate::error::SessionError;
 
@@ -65,12 +66,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Opening<S> {
         &mut self,
         mut decode: impl FnMut(&mut BytesMut) -> Result<Option<T>, WireError>,
     ) -> Result<T, SessionError> {
+        // For the whole item: a peer that sends a byte now and then is no better than a silent one.
+        let deadline = Instant::now() + self.patience;
         loop {
             if let Some(item) = decode(&mut self.buffer)? {
                 return Ok(item);
             }
             let reading = self.stream.read_buf(&mut self.buffer);
-            match tokio::time::timeout(self.patience, reading).await {
+            match tokio::time::timeout_at(deadline, reading).await {
                 Ok(Ok(0)) => {
                     return Err(SessionError::new(
                         ExitCode::Stream,
@@ -113,4 +116,26 @@ fn broken(error: &std::io::Error) -> SessionError {
 
 fn silent() -> SessionError {
     SessionError::new(ExitCode::ConnectTimeout, "the peer did not answer in time")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickling_peer_is_given_up_like_a_silent_one() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let trickling = tokio::spawn(async move {
+            while theirs.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+            }
+        });
+        let began = Instant::now();
+        let mut opening = Opening::new(ours, Duration::from_secs(60));
+        let error = opening.line().await.expect_err("no line comes");
+        assert_eq!(error.exit, ExitCode::ConnectTimeout);
+        assert_eq!(began.elapsed(), Duration::from_secs(60));
+        drop(opening);
+        trickling.await.expect("it ends");
+    }
 }
