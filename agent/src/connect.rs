@@ -113,7 +113,15 @@ impl Seen {
         let Some(path) = &self.0 else { return Ok(false) };
         match std::fs::read_to_string(path) {
             Ok(text) => Ok(text.lines().any(|known| known == line(host, port))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            // Nothing is there, or the home directory is somebody else's (`sudo -u`).
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Ok(false)
+            }
             // Not knowing is no reason to be careless.
             Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
         }
