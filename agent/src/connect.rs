@@ -98,15 +98,7 @@ struct Seen(Option<PathBuf>);
 
 impl Seen {
     fn open() -> Self {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let base = if cfg!(windows) {
-            set("LOCALAPPDATA").map(PathBuf::from)
-        } else {
-            set("XDG_STATE_HOME")
-                .map(PathBuf::from)
-                .or_else(|| Some(PathBuf::from(set("HOME")?).join(".local/state")))
-        };
-        Self(base.map(|base| base.join("bascule").join("tls-hosts")))
+        Self(bascule_platform::state::folder("bascule").map(|folder| folder.join("tls-hosts")))
     }
 
     fn contains(&self, host: &str, port: u16) -> anyhow::Result<bool> {

@@ -49,9 +49,9 @@ impl Location {
     pub fn parse(text: &OsStr) -> anyhow::Result<Self> {
         let bytes = text.as_encoded_bytes();
         let (bytes, security) = secured(bytes)?;
-        let scheme: &[u8] = if security == Security::Plain { b"rsync://" } else { b"rsyncs://" };
+        let scheme = if security == Security::Plain { "rsync://" } else { "rsyncs://" };
         // The path behind the module can be any bytes; what is before it is text.
-        let head = match bytes.strip_prefix(scheme) {
+        let head = match bytes.strip_prefix(scheme.as_bytes()) {
             Some(rest) => scheme.len() + end_of_module(rest),
             None => bytes.iter().position(|byte| *byte == b'/').unwrap_or(bytes.len()),
         };
@@ -59,7 +59,7 @@ impl Location {
             return Ok(Self::Local(text.to_owned()));
         };
         let path = bytes[head..].strip_prefix(b"/").unwrap_or(&bytes[head..]).to_vec();
-        if let Some((_, rest)) = typed.split_once("://").filter(|_| bytes.starts_with(scheme)) {
+        if let Some(rest) = typed.strip_prefix(scheme) {
             let remote = url(rest, path).with_context(|| typed.to_owned())?;
             return Ok(Self::Remote(Remote { security, ..remote }));
         }

@@ -132,19 +132,11 @@ impl ZeroConfig {
 /// # Errors
 /// When the environment names no place.
 pub fn state_dir() -> anyhow::Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(dir) = set("STATE_DIRECTORY") {
-        return Ok(dir);
+    if let Some(dir) = std::env::var_os("STATE_DIRECTORY").filter(|dir| !dir.is_empty()) {
+        return Ok(dir.into());
     }
-    let base = if cfg!(windows) {
-        set("LOCALAPPDATA")
-    } else {
-        set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))
-    };
-    match base {
-        Some(base) => Ok(base.join("basculed")),
-        None => bail!("there is no home directory for the password; name one with --state-dir"),
-    }
+    bascule_platform::state::folder("basculed")
+        .context("there is no home directory for the password; name one with --state-dir")
 }
 
 fn check_name(what: &str, name: &str) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ pub mod limits;
 pub mod privileges;
 pub mod secret;
 pub mod signals;
+pub mod state;
 
 /// The file mode creation mask of this process; 022 where there is no such thing or it cannot be
 /// read without changing it.

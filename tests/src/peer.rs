@@ -39,6 +39,15 @@ impl std::fmt::Display for Whose {
     }
 }
 
+/// A port of 127.0.0.1 that nobody listens on.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
 /// A running daemon; dropping it ends the process.
 #[derive(Debug)]
 pub struct Daemon {
@@ -53,10 +62,7 @@ impl Daemon {
     /// # Panics
     /// When it does not start.
     pub fn start(whose: Whose, scratch: &Path, config: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        let port = free_port();
         let file = scratch.join(format!("daemon-{port}.conf"));
         let log = scratch.join(format!("daemon-{port}.log"));
         std::fs::write(&file, format!("log file = {}\n{config}", log.display())).expect("a file");

@@ -4,14 +4,14 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bascule_session::tls::{Fingerprint, Identity};
 use bascule_tests::judge::{describe, differences};
-use bascule_tests::peer::{Daemon, Ran, Whose, client, finish};
+use bascule_tests::peer::{Daemon, Ran, Whose, client, finish, free_port};
 use bascule_tests::scratch::{T0, file, noise};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
@@ -125,11 +125,6 @@ impl World {
         fs::remove_dir_all(self.path("to/dir")).expect("it can be removed");
         fs::write(self.path("to/small"), "changed").expect("written");
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 #[test]

@@ -137,16 +137,24 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Each attribute alone with its name, in the order in which they are applied.
-    pub fn one_by_one(&self) -> [(&'static str, Self); 4] {
+    /// Sets all of them at once with `set`; when that fails one by one, so that a refused owner does
+    /// not cost a file its time. Gives the names of those that failed, with the reasons.
+    pub fn set_each(
+        &self,
+        mut set: impl FnMut(&Self) -> io::Result<()>,
+    ) -> Vec<(&'static str, io::Error)> {
+        if set(self).is_ok() {
+            return Vec::new();
+        }
         let Self { owner, group, mode, mtime } = *self;
         let none = Self::default();
-        [
+        let each = [
             ("owner", Self { owner, ..none }),
             ("group", Self { group, ..none }),
             ("mode", Self { mode, ..none }),
             ("time", Self { mtime, ..none }),
-        ]
+        ];
+        each.into_iter().filter_map(|(name, one)| Some((name, set(&one).err()?))).collect()
     }
 
     /// Whether there is nothing to set.

@@ -315,18 +315,13 @@ fn objection(rules: &ModuleRules, command: &ServerCommand) -> Option<Fatal> {
             format!("rsync: The server is configured to refuse {option}"),
         ));
     }
-    match command.direction {
-        Direction::Push if rules.read_only => {
-            Some(Fatal::new(ExitCode::Syntax, "ERROR: module is read only"))
-        }
-        Direction::Push if rules.unreceivable.is_some() => {
-            Some(Fatal::new(ExitCode::Syntax, rules.unreceivable.clone().unwrap_or_default()))
-        }
-        Direction::Pull if rules.write_only => {
-            Some(Fatal::new(ExitCode::Syntax, "ERROR: module is write only"))
-        }
-        _ => None,
-    }
+    let text = match command.direction {
+        Direction::Push if rules.read_only => "ERROR: module is read only",
+        Direction::Push => rules.unreceivable.as_deref()?,
+        Direction::Pull if rules.write_only => "ERROR: module is write only",
+        Direction::Pull => return None,
+    };
+    Some(Fatal::new(ExitCode::Syntax, text))
 }
 
 /// The engine's part of a server.

@@ -20,19 +20,16 @@ pub struct ModuleFilter {
 impl ModuleFilter {
     /// The filter of a module; `None` when it has no rules.
     pub fn new(rules: &[Rule], side: FilterSide, tree: Arc<dyn Source>) -> Option<Self> {
+        if rules.is_empty() {
+            return None;
+        }
         // What is protected is hidden as well, whichever way the data go (as in rsyncd).
-        let rules: Vec<Rule> = rules
-            .iter()
-            .cloned()
-            .map(|mut rule| {
-                rule.receiver_side &= rule.sender_side;
-                rule
-            })
-            .collect();
-        let rules = &rules[..];
+        let mut rules = rules.to_vec();
+        for rule in &mut rules {
+            rule.receiver_side &= rule.sender_side;
+        }
         // What a module hides is also protected, so that `--delete-excluded` means nothing here.
-        let set = || Arc::new(FilterSet::build(rules, side, false));
-        (!rules.is_empty()).then(|| Self { rules: set(), tree })
+        Some(Self { rules: Arc::new(FilterSet::build(&rules, side, false)), tree })
     }
 
     /// Whether the module hides `path` itself. The root is never hidden. A directory whose rules

@@ -151,18 +151,13 @@ impl Generator {
         if attributes.is_empty() || self.run.options.dry_run {
             return Ok(());
         }
-        if self.tree.set_attributes(path, kind, attributes).is_ok() {
-            return Ok(());
-        }
-        // One by one, so that a refused owner does not cost the file its time.
-        for (name, attribute) in attributes.one_by_one() {
-            if let Err(error) = self.tree.set_attributes(path, kind, &attribute) {
-                self.run.problem(
-                    Severity::Partial,
-                    path.as_bytes(),
-                    format!("its {name} could not be set: {error}"),
-                )?;
-            }
+        let failed = attributes.set_each(|one| self.tree.set_attributes(path, kind, one));
+        for (attribute, error) in failed {
+            self.run.problem(
+                Severity::Partial,
+                path.as_bytes(),
+                format!("its {attribute} could not be set: {error}"),
+            )?;
         }
         Ok(())
     }

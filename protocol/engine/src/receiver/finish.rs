@@ -39,7 +39,7 @@ impl Receiver<'_> {
                 return Ok(false);
             }
         }
-        for (attribute, error) in apply_each(&mut *stage, &attributes) {
+        for (attribute, error) in attributes.set_each(|attributes| stage.apply(attributes)) {
             self.run.problem(
                 Severity::Partial,
                 path.as_bytes(),
@@ -135,19 +135,4 @@ impl Receiver<'_> {
             format!("it could not be put in place on the target: {error}"),
         )
     }
-}
-
-/// Sets all attributes at once; when that fails, one by one, so that a refused owner does not cost
-/// the file its time. Gives what failed.
-fn apply_each(stage: &mut dyn Stage, attributes: &Attributes) -> Vec<(&'static str, io::Error)> {
-    if stage.apply(attributes).is_ok() {
-        return Vec::new();
-    }
-    let mut failed = Vec::new();
-    for (name, attributes) in attributes.one_by_one() {
-        if let Err(error) = stage.apply(&attributes) {
-            failed.push((name, error));
-        }
-    }
-    failed
 }

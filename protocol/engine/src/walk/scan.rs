@@ -8,7 +8,7 @@ use bascule_wire::limits::{MAX_LINK, MAX_NAME};
 
 use super::{Found, SourceArg};
 use crate::chmod::Chmod;
-use crate::filter::{FilterSet, ModuleFilter};
+use crate::filter::{FilterSet, ModuleFilter, ModuleView};
 use crate::generator::signature::read_full;
 use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
@@ -41,12 +41,19 @@ pub struct Walker {
     rules: Rules,
     strong: StrongSum,
     file_systems: Vec<Option<u64>>,
+    /// The module's own filter as seen from each source argument.
+    modules: Vec<Option<ModuleView>>,
 }
 
 impl Walker {
     /// Prepares a walk.
     pub fn new(run: Arc<Run>, args: Vec<SourceArg>, rules: Rules) -> Self {
+        let view = |arg: &SourceArg| {
+            let filter = rules.module.clone()?;
+            Some(ModuleView { filter, base: arg.base.clone() })
+        };
         Self {
+            modules: args.iter().map(view).collect(),
             strong: StrongSum::new(&run.negotiated),
             file_systems: vec![None; args.len()],
             run,
@@ -95,15 +102,13 @@ impl Walker {
     }
 
     fn argument(&mut self, arg: usize, found: &mut Vec<Found>) -> Result<(), Fatal> {
-        let SourceArg { tree, base, top, named } = self.args[arg].clone();
+        let SourceArg { tree, top, named, .. } = self.args[arg].clone();
         let name = if top.is_root() { b"." } else { top.as_bytes() };
         let follow = top.is_root() || self.run.options.copy_links;
         let seen = tree.metadata(&top, follow).and_then(|metadata| {
             let is_dir = metadata.kind == Kind::Directory;
-            let hidden = self.rules.module.as_ref().is_some_and(|module| {
-                let path = base.join(top.as_bytes());
-                path.is_ok_and(|path| module.hides_on_the_way(&path, is_dir))
-            });
+            let module = self.modules[arg].as_ref();
+            let hidden = module.is_some_and(|module| module.hides_on_the_way(&top, is_dir));
             if hidden { Err(ErrorKind::NotFound.into()) } else { Ok(metadata) }
         });
         let metadata = match seen {
@@ -222,10 +227,7 @@ impl Walker {
 
     /// Whether the module's own filter hides a path of an argument.
     fn is_hidden(&self, arg: usize, path: &RelPath, is_dir: bool) -> bool {
-        let Some(module) = &self.rules.module else {
-            return false;
-        };
-        self.args[arg].base.join(path.as_bytes()).is_ok_and(|path| module.hides(&path, is_dir))
+        self.modules[arg].as_ref().is_some_and(|module| module.hides(path, is_dir))
     }
 
     fn is_excluded(&self, name: &[u8], kind: Kind) -> bool {
