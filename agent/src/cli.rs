@@ -2,9 +2,13 @@
 
 use std::ffi::OsString;
 
+use anyhow::Context as _;
 use bascule_wire::args::parse_size;
 use bascule_wire::limits::MAX_BLOCK;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use bascule_wire::options::DeleteGuard;
+use clap::{
+    ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+};
 
 /// Mirrors folders to or from an rsync daemon, keeping dates and propagating deletions.
 #[derive(Debug, Parser)]
@@ -22,6 +26,8 @@ pub enum Command {
     Mirror(Box<Mirror>),
     /// List the modules of a daemon, or the files of a module.
     List(List),
+    /// Bring back what runs with --trash have deleted or overwritten.
+    Restore(Restore),
 }
 
 /// The options of `bascule mirror`, with rsync's names and meanings.
@@ -58,8 +64,47 @@ pub struct List {
     pub protocol: Option<u8>,
 }
 
-/// How to reach and log in to a daemon.
+/// Options of `bascule restore`.
 #[derive(Debug, Args)]
+pub struct Restore {
+    /// The destination of those runs: a local folder or `rsync://…/module/path`.
+    pub target: OsString,
+    /// Files and folders to bring back, relative to TARGET; all of the run if none is named.
+    #[arg(requires = "run")]
+    pub paths: Vec<OsString>,
+    /// The run, such as 2026-11-25T22-30-00.000Z; without it the runs are listed.
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+    /// Change nothing; with -i, show what would be changed.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Print a line per change.
+    #[arg(short = 'i', long)]
+    pub itemize_changes: bool,
+    /// Say nothing but errors.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// The connection.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// Parses what stands behind `bascule mirror`.
+///
+/// # Errors
+/// When it makes no sense.
+pub fn parse_mirror(line: Vec<OsString>) -> anyhow::Result<(Box<Mirror>, ArgMatches)> {
+    let line = ["bascule".into(), "mirror".into()].into_iter().chain(line);
+    let mut matches = Cli::command().try_get_matches_from(line)?;
+    let Command::Mirror(mirror) = Cli::from_arg_matches(&matches)?.command else {
+        anyhow::bail!("this is no mirror");
+    };
+    let (_, own) = matches.remove_subcommand().context("this is no mirror")?;
+    Ok((mirror, own))
+}
+
+/// How to reach and log in to a daemon.
+#[derive(Debug, Clone, Args)]
 pub struct Connection {
     /// Read the password from FILE ("-" for standard input); otherwise RSYNC_PASSWORD is used.
     #[arg(long, value_name = "FILE")]
@@ -85,6 +130,28 @@ pub struct Connection {
     /// Connect in the clear although this daemon was reached by TLS before.
     #[arg(long)]
     pub allow_plain: bool,
+}
+
+impl Connection {
+    /// The arguments that say the same.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let Self { password_file, port, timeout, contimeout, .. } = self;
+        let Self { ca_file, client_cert, client_key, allow_plain, .. } = self;
+        let number = |number: Option<u64>| number.map(|number| number.to_string().into());
+        let given = [
+            ("--password-file", password_file.clone()),
+            ("--port", number(Some((*port).into()))),
+            ("--timeout", number(Some((*timeout).into()))),
+            ("--contimeout", number(*contimeout)),
+            ("--ca-file", ca_file.clone()),
+            ("--client-cert", client_cert.clone()),
+            ("--client-key", client_key.clone()),
+        ];
+        let pairs = given.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
+        let mut line: Vec<OsString> = pairs.flatten().collect();
+        line.extend(allow_plain.then(|| "--allow-plain".into()));
+        line
+    }
 }
 
 /// What to transfer and how.
@@ -192,6 +259,22 @@ pub struct RunOptions {
     /// Delete no more than NUM names.
     #[arg(long, value_name = "NUM")]
     pub max_delete: Option<u64>,
+    /// Hold all deletions back when more than PERCENT of the target and more than NAMES names would
+    /// go, or when the source has no files; "off" deletes whatever is missing at the source.
+    #[arg(long, value_name = "PERCENT,NAMES", default_value = "10,100", value_parser = guard)]
+    pub delete_guard: Guard,
+    /// In this run let up to NUM names be deleted, whatever --delete-guard says.
+    #[arg(long, value_name = "NUM")]
+    pub allow_deletes: Option<u64>,
+    /// Keep what is deleted or overwritten in .bascule-trash of the target, for DAYS days.
+    #[arg(
+        long,
+        value_name = "DAYS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "30"
+    )]
+    pub trash: Option<u32>,
     /// Delete even when the source could not be read completely.
     #[arg(long)]
     pub ignore_errors: bool,
@@ -299,6 +382,23 @@ pub struct Preset {
     partial_progress: bool,
 }
 
+/// What holds deletions back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing.
+    Off,
+    /// More than these.
+    Beyond(DeleteGuard),
+}
+
+fn guard(text: &str) -> Result<Guard, &'static str> {
+    match text {
+        "off" => Ok(Guard::Off),
+        limits if limits.matches(',').count() == 1 => limits.parse().map(Guard::Beyond),
+        _ => Err("expected PERCENT,NAMES such as 10,100, or off"),
+    }
+}
+
 fn bytes(text: &str) -> Result<u64, String> {
     parse_size(text, b'b').ok_or_else(|| "expected a size such as 5000, 700k or 1.5g".to_owned())
 }
@@ -320,15 +420,13 @@ fn bandwidth(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn mirror(line: &str) -> Result<Mirror, clap::Error> {
         let words = ["bascule", "mirror"].into_iter().chain(line.split_whitespace());
         Cli::try_parse_from(words).map(|cli| match cli.command {
             Command::Mirror(mirror) => *mirror,
-            Command::List(_) => unreachable!("a mirror was asked for"),
+            Command::List(_) | Command::Restore(_) => unreachable!("a mirror was asked for"),
         })
     }
 
@@ -354,6 +452,21 @@ mod tests {
         assert_eq!(mirror("--bwlimit=1b a b").expect("accepted").run.bwlimit, 1);
         for wrong in ["-B 1m", "--bwlimit=fast", "--max-size=x"] {
             assert!(mirror(&format!("{wrong} a b")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn guard_and_trash_have_defaults() {
+        let run = mirror("a b").expect("accepted").run;
+        assert_eq!(run.delete_guard, Guard::Beyond(DeleteGuard::default()));
+        assert_eq!(run.trash, None);
+        let run = mirror("--trash --delete-guard=off a b").expect("accepted").run;
+        assert_eq!((run.trash, run.delete_guard), (Some(30), Guard::Off));
+        let run = mirror("--trash=7 --delete-guard=5,1000 a b").expect("accepted").run;
+        let guard = DeleteGuard { percent: 5, names: 1000, allowed: None };
+        assert_eq!((run.trash, run.delete_guard), (Some(7), Guard::Beyond(guard)));
+        for wrong in ["5", "101,5", "5,6,7", "on"] {
+            assert!(mirror(&format!("--delete-guard={wrong} a b")).is_err(), "{wrong}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod connect;
+pub mod guard;
 pub mod human;
 pub mod itemize;
 pub mod listing;
@@ -14,3 +15,6 @@ pub mod mirror;
 pub mod options;
 pub mod progress;
 pub mod report;
+pub mod restore;
+
+pub mod trash;

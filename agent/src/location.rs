@@ -41,6 +41,16 @@ pub enum Security {
     Tls(Option<Fingerprint>),
 }
 
+impl std::fmt::Display for Remote {
+    /// The URL, without user and fingerprint.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.security == Security::Plain { "rsync" } else { "rsyncs" };
+        write!(f, "{scheme}://{}", self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))?;
+        write!(f, "/{}/{}", self.module, self.path.escape_ascii())
+    }
+}
+
 impl Location {
     /// Parses what a user typed.
     ///

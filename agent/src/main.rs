@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use bascule_agent::cli::{Cli, Command};
-use bascule_agent::mirror;
+use bascule_agent::{mirror, restore};
 use bascule_engine::outcome::ExitCode as Code;
 use bascule_engine::stop::Stop;
 use clap::{CommandFactory as _, FromArgMatches as _};
@@ -47,6 +47,7 @@ fn main() -> ExitCode {
                 mirror::mirror(mirror, own, stop).await
             }
             Command::List(list) => mirror::list(list, stop).await,
+            Command::Restore(restore) => restore::restore(restore, stop).await,
         }
     });
     runtime.shutdown_background();

@@ -8,10 +8,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use bascule_engine::observe::{Event, Observer, Silent};
-use bascule_engine::outcome::{ExitCode, Report};
+use bascule_engine::outcome::{ExitCode, Problem, Report, Severity};
 use bascule_engine::receiver::Destination;
+use bascule_engine::run::IO_ERROR_DELETE_LIMIT;
 use bascule_engine::stop::Stop;
-use bascule_session::client::{self, LocalEnd, Login, Request};
+use bascule_engine::walk::SourceArg;
+use bascule_session::client::{self, Greeted, LocalEnd, Login, Request};
 use bascule_session::error::SessionError;
 use bascule_session::server::{self, ServerOptions};
 use bascule_session::site::Peer;
@@ -20,7 +22,8 @@ use bascule_wire::{Options, Version};
 use clap::ArgMatches;
 
 use crate::cli::{Connection, List, Mirror};
-use crate::connect::connect;
+use crate::connect::{Stream, connect};
+use crate::guard::{Count, Disks};
 use crate::itemize::printable;
 use crate::listing::Lines;
 use crate::local::{self, LocalSite};
@@ -48,9 +51,18 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
     let observer: Arc<dyn Observer> = Arc::<Console>::clone(&console);
     let (report, outcome) = match destination {
         Location::Remote(remote) => {
-            let local = LocalEnd::Source(local_sources(sources)?);
-            let paths = vec![remote.path.clone()];
-            remote_run(cli, remote, paths, local, &run, rules, observer, stop).await?
+            let sources = local_sources(sources)?;
+            let pair = remote.to_string();
+            if let Some(refused) = wrong_disk(&run, &sources, &pair)? {
+                (Report::default(), Err(refused))
+            } else {
+                let paths = vec![remote.path.clone()];
+                let local = LocalEnd::Source(sources.clone());
+                let ended =
+                    remote_run(cli, remote, paths, local, &run, rules, observer, stop).await?;
+                remember_disks(&run, &sources, &pair, &ended);
+                ended
+            }
         }
         Location::Local(destination) => match remote_sources(sources)? {
             Some((remote, paths)) => {
@@ -62,15 +74,48 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
                 // Both ends read the same disk: differences cost more than they save.
                 run.whole_file = Some(run.whole_file.unwrap_or(true));
                 let sources = local_sources(sources)?;
+                let pair = std::path::absolute(destination)?.display().to_string();
                 let temp_dir = absolute_temp_dir(cli);
                 let target = local::destination(destination, temp_dir)?;
                 // The target stages there already: its path means nothing to a module.
                 run.temp_dir.take_if(|_| temp_dir.is_some());
-                local_run(sources, target, &run, rules, observer, stop).await?
+                if let Some(refused) = wrong_disk(&run, &sources, &pair)? {
+                    (Report::default(), Err(refused))
+                } else {
+                    let ended =
+                        local_run(sources.clone(), target, &run, rules, observer, stop).await?;
+                    remember_disks(&run, &sources, &pair, &ended);
+                    ended
+                }
             }
         },
     };
     Ok(console.conclude(&run, report, &outcome, began.elapsed()))
+}
+
+/// The refusal of a run whose source is not on the disk that it was on: an unmounted disk looks
+/// like a source in which everything was deleted.
+fn wrong_disk(
+    options: &Options,
+    sources: &[SourceArg],
+    destination: &str,
+) -> anyhow::Result<Option<SessionError>> {
+    if options.delete_guard.is_none_or(|guard| guard.allowed.is_some()) {
+        return Ok(None);
+    }
+    let objection = Disks::open().objection(sources, destination)?;
+    Ok(objection.map(|text| SessionError::new(ExitCode::FileSelection, text)))
+}
+
+fn remember_disks(options: &Options, sources: &[SourceArg], destination: &str, ended: &Ended) {
+    let (report, outcome) = ended;
+    let is_complete = outcome.is_ok() && report.exit_code() == ExitCode::Success;
+    if options.delete_guard.is_none() || options.dry_run || !is_complete {
+        return;
+    }
+    if let Err(error) = Disks::open().remember(sources, destination) {
+        eprintln!("bascule: it could not be noted which disk the source is on: {error:#}");
+    }
 }
 
 type Ended = (Report, Result<(), SessionError>);
@@ -89,7 +134,7 @@ async fn remote_run(
     if remote.module.is_empty() {
         bail!("{}: the module is missing; `bascule list` shows the daemon's modules", remote.host);
     }
-    let request = Request {
+    let mut request = Request {
         module: remote.module.as_bytes().to_vec(),
         paths,
         options: options.clone(),
@@ -98,16 +143,56 @@ async fn remote_run(
         local,
         umask: umask(),
     };
-    let stream = match connect(remote, &cli.connection).await? {
-        Ok(stream) => stream,
+    let mut greeted = match reach(remote, &cli.connection, options, &stop).await? {
+        Ok(greeted) => greeted,
         Err(error) => return Ok((Report::default(), Err(error))),
     };
-    Ok(client::transfer(stream, request, observer, stop).await)
+    let is_push = matches!(request.local, LocalEnd::Source(_));
+    let mut objection = None;
+    if let Some(guard) = options.delete_guard
+        && is_push
+        && !greeted.is_bascule()
+        && !options.dry_run
+    {
+        let count = Arc::new(Count::default());
+        let counting = Request { options: Count::options(options), ..request.clone() };
+        let counted = Arc::<Count>::clone(&count);
+        let (report, outcome) =
+            client::transfer_with(greeted, counting, counted, stop.clone()).await;
+        if outcome.is_err() {
+            return Ok((report, outcome));
+        }
+        objection = count.apply(&guard, &report, &mut request.options);
+        greeted = match reach(remote, &cli.connection, options, &stop).await? {
+            Ok(greeted) => greeted,
+            Err(error) => return Ok((Report::default(), Err(error))),
+        };
+    }
+    let told = Arc::clone(&observer);
+    let (mut report, outcome) = client::transfer_with(greeted, request, observer, stop).await;
+    if let Some(text) = objection {
+        told.on(&Event::Problem(&Problem::of_run(Severity::Warning, text)));
+        report.io_error |= IO_ERROR_DELETE_LIMIT;
+    }
+    Ok((report, outcome))
+}
+
+/// Connects to a daemon and hears its greeting.
+async fn reach(
+    remote: &Remote,
+    connection: &Connection,
+    options: &Options,
+    stop: &Stop,
+) -> anyhow::Result<Result<Greeted<Box<dyn Stream>>, SessionError>> {
+    Ok(match connect(remote, connection).await? {
+        Ok(stream) => client::greet(stream, options, stop).await,
+        Err(error) => Err(error),
+    })
 }
 
 /// Mirrors between two folders of this machine, with the daemon in this process.
 async fn local_run(
-    sources: Vec<bascule_engine::walk::SourceArg>,
+    sources: Vec<SourceArg>,
     target: Destination,
     options: &Options,
     filters: Vec<Rule>,
@@ -149,7 +234,7 @@ fn absolute_temp_dir(cli: &Mirror) -> Option<&Path> {
     cli.run.temp_dir.as_deref().map(Path::new).filter(|dir| dir.is_absolute())
 }
 
-fn local_sources(sources: &[Location]) -> anyhow::Result<Vec<bascule_engine::walk::SourceArg>> {
+fn local_sources(sources: &[Location]) -> anyhow::Result<Vec<SourceArg>> {
     sources
         .iter()
         .map(|source| match source {

@@ -6,10 +6,11 @@ use anyhow::{Context as _, bail};
 use bascule_wire::Options;
 use bascule_wire::filter::{Rule, RuleKind};
 use bascule_wire::names::{ChecksumName, CompressName};
-use bascule_wire::options::{ChecksumChoice, DeleteTiming};
+use bascule_wire::options::{ChecksumChoice, DeleteGuard, DeleteTiming};
 use clap::ArgMatches;
 
-use crate::cli::{Connection, RunOptions};
+use crate::cli::{Connection, Guard, RunOptions};
+use crate::trash;
 
 /// The bytes of an argument as they go to a peer.
 pub fn bytes(text: &OsStr) -> Vec<u8> {
@@ -62,6 +63,24 @@ pub fn options(cli: &RunOptions, connection: &Connection) -> anyhow::Result<Opti
     options.delete = delete_timing(cli)?;
     options.delete_excluded = cli.delete_excluded;
     options.max_delete = cli.max_delete;
+    options.delete_guard = match cli.delete_guard {
+        Guard::Beyond(guard) if options.deletes() => {
+            Some(DeleteGuard { allowed: cli.allow_deletes, ..guard })
+        }
+        _ if cli.allow_deletes.is_some() => {
+            bail!("--allow-deletes lifts the delete guard, and it is off")
+        }
+        _ => None,
+    };
+    if options.delete_guard.is_some() && options.delete == Some(DeleteTiming::During) {
+        // All deletions have to be known before the first.
+        options.delete = Some(DeleteTiming::Delay);
+    }
+    if let Some(days) = cli.trash {
+        options.backup = true;
+        options.backup_dir = Some(trash::of_this_run().into_bytes());
+        options.trash_days = Some(days);
+    }
     options.ignore_errors = cli.ignore_errors;
     options.force = cli.force;
     options.numeric_ids = cli.numeric_ids;
@@ -152,7 +171,7 @@ pub fn filters(
         own.perishable = true;
         rules.push(own);
     }
-    Ok(rules)
+    Ok(trash::leave_alone(rules))
 }
 
 /// A pattern of `--exclude` or `--include`, which may bring its own `- ` or `+ `.

@@ -118,7 +118,7 @@ pub struct Ran {
     pub said: String,
 }
 
-/// Runs a client: `bascule mirror` or `rsync -a --delete` with the same meaning.
+/// Runs a client: `bascule mirror` or `rsync -a --delete-delay` with the same meaning.
 ///
 /// # Panics
 /// When the program does not start or does not end.
@@ -150,7 +150,9 @@ pub fn client(whose: Whose, options: &[String]) -> Command {
                 command.arg("--partial-dir=.bascule-partial");
             }
             if !options.iter().any(|option| option == "--no-delete") {
-                command.arg("--delete");
+                // The stock client takes one time of deletion, `bascule mirror` has a default.
+                let timed = options.iter().any(|option| option.starts_with("--delete-"));
+                command.arg(if timed { "--delete" } else { "--delete-delay" });
             }
             command
         }

@@ -67,6 +67,12 @@ impl World {
     /// Mirrors `from` to `to`, both beneath the scratch folder.
     fn mirror(&self, ends: Ends, options: &[String], from: &str, to: &str) -> Ran {
         let here = |name: &str| format!("{}/", self.scratch.path().join(name).display());
+        let mut options = options.to_vec();
+        if !matches!(ends, Ends::Push(Whose::Rsync, _) | Ends::Pull(Whose::Rsync, _)) {
+            // An empty source is a case here, not a mistake.
+            options.push("--allow-deletes=1000000".to_owned());
+        }
+        let options = &options;
         match ends {
             Ends::Local => mirror(Whose::Ours, options, None, [&here(from), &here(to)]),
             Ends::Push(client, daemon) => {

@@ -12,6 +12,7 @@
 //!
 //! The engine prints nothing: all that happens is an [`observe::Event`].
 
+pub mod backup;
 pub mod chmod;
 pub mod disk;
 pub mod empty;

@@ -179,6 +179,13 @@ pub struct Problem {
     pub remote: bool,
 }
 
+impl Problem {
+    /// Trouble of this side with the run as a whole.
+    pub fn of_run(severity: Severity, text: impl Into<String>) -> Self {
+        Self { severity, path: Vec::new(), text: text.into(), remote: false }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.path.is_empty() {

@@ -115,6 +115,15 @@ pub trait Source: Send + Sync {
     /// `Unsupported` where that cannot be had.
     fn following(&self, reach: Reach) -> io::Result<Arc<dyn Source>>;
 
+    /// Which file system a directory is on, the same after a reboot: a disk that is not mounted is
+    /// known by it. 0 where that cannot be told.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn volume(&self, dir: &RelPath) -> io::Result<u64> {
+        Ok(self.metadata(dir, false)?.file_system)
+    }
+
     /// The name of a user, if this side knows it.
     fn user_name(&self, uid: u32) -> Option<Vec<u8>>;
 

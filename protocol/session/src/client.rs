@@ -41,6 +41,7 @@ pub struct Login {
 }
 
 /// What this end brings to the transfer.
+#[derive(Clone)]
 pub enum LocalEnd {
     /// A push: what to send, in order.
     Source(Vec<SourceArg>),
@@ -49,6 +50,7 @@ pub enum LocalEnd {
 }
 
 /// A transfer to ask a daemon for.
+#[derive(Clone)]
 pub struct Request {
     /// The module.
     pub module: Vec<u8>,
@@ -107,8 +109,7 @@ pub async fn list_modules<S>(stream: S, options: &Options) -> Result<Vec<u8>, Se
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut opening = Opening::new(stream, patience(options));
-    greet(&mut opening, options).await?;
+    let mut opening = greeted(stream, options).await?.opening;
     opening.send(&ClientLine::List.to_line()).await?;
     let mut lines = Vec::new();
     loop {
@@ -131,6 +132,34 @@ where
     Ok(lines)
 }
 
+/// A daemon that has said its greeting and waits for the module's name.
+pub struct Greeted<S> {
+    opening: Opening<S>,
+    version: Version,
+    theirs: Greeting,
+}
+
+impl<S> Greeted<S> {
+    /// Whether the daemon is Bascule's, which takes the options that only Bascule has.
+    pub fn is_bascule(&self) -> bool {
+        self.theirs.is_bascule()
+    }
+}
+
+/// Exchanges greetings with the daemon at the other end of `stream`.
+///
+/// # Errors
+/// When it is no daemon, speaks no common protocol or the connection breaks.
+pub async fn greet<S>(stream: S, options: &Options, stop: &Stop) -> Result<Greeted<S>, SessionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    tokio::select! {
+        greeted = greeted(stream, options) => greeted,
+        () = stopped(stop) => Err(interrupted()),
+    }
+}
+
 /// Runs one transfer with a daemon at the other end of `stream`.
 ///
 /// The report tells what was done even when the run ended early.
@@ -143,9 +172,32 @@ pub async fn transfer<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    match greet(stream, &request.options, &stop).await {
+        Ok(greeted) => transfer_with(greeted, request, observer, stop).await,
+        Err(error) => (Report::default(), Err(error)),
+    }
+}
+
+/// Runs one transfer with a daemon that waits for the module's name. A stock receiver does not
+/// hear of the options that only Bascule has: guarding the deletions is then the caller's.
+///
+/// The report tells what was done even when the run ended early.
+pub async fn transfer_with<S>(
+    greeted: Greeted<S>,
+    mut request: Request,
+    observer: Arc<dyn Observer>,
+    stop: Stop,
+) -> (Report, Result<(), SessionError>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    if matches!(request.local, LocalEnd::Source(_)) && !greeted.is_bascule() {
+        request.options.delete_guard = None;
+        request.options.trash_days = None;
+    }
     let opened = tokio::select! {
-        opened = open(stream, &request, &*observer) => opened,
-        () = stopped(&stop) => Err(SessionError::new(ExitCode::Interrupted, "the run was interrupted")),
+        opened = open(greeted, &request, &*observer) => opened,
+        () = stopped(&stop) => Err(interrupted()),
     };
     let (opening, negotiated) = match opened {
         Ok(opened) => opened,
@@ -216,9 +268,9 @@ fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
     })
 }
 
-/// Greeting, module, login, arguments, negotiation (§2, §3).
+/// Module, login, arguments, negotiation (§2, §3).
 async fn open<S>(
-    stream: S,
+    greeted: Greeted<S>,
     request: &Request,
     observer: &dyn Observer,
 ) -> Result<(Opening<S>, Negotiated), SessionError>
@@ -226,8 +278,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let options = &request.options;
-    let mut opening = Opening::new(stream, patience(options));
-    let (version, theirs) = greet(&mut opening, options).await?;
+    let Greeted { mut opening, version, theirs } = greeted;
     if version < Version::OLDEST_SUPPORTED {
         return Err(SessionError::new(
             ExitCode::Unsupported,
@@ -254,14 +305,11 @@ where
     Ok((opening, negotiated))
 }
 
-/// Exchanges greetings: the agreed protocol, and the daemon's greeting.
-async fn greet<S>(
-    opening: &mut Opening<S>,
-    options: &Options,
-) -> Result<(Version, Greeting), SessionError>
+async fn greeted<S>(stream: S, options: &Options) -> Result<Greeted<S>, SessionError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut opening = Opening::new(stream, patience(options));
     let highest = match options.protocol {
         Some(number) => Version::new(number)?,
         None => Version::NEWEST,
@@ -269,7 +317,8 @@ where
     let ours = Greeting::ours(highest);
     opening.send(&ours.to_line()).await?;
     let theirs = Greeting::parse(&opening.line().await?)?;
-    Ok((Greeting::negotiate(&ours, &theirs)?, theirs))
+    let version = Greeting::negotiate(&ours, &theirs)?;
+    Ok(Greeted { opening, version, theirs })
 }
 
 async fn enter_module<S>(
@@ -368,6 +417,10 @@ where
         .receive_with(|buffer| bascule_wire::decode::decode_with(buffer, |cursor| cursor.int()))
         .await?;
     Ok(negotiated)
+}
+
+fn interrupted() -> SessionError {
+    SessionError::new(ExitCode::Interrupted, "the run was interrupted")
 }
 
 fn refused(text: String) -> SessionError {

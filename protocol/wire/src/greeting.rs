@@ -11,6 +11,8 @@ use crate::version::Version;
 /// Most bytes of early input that a client may announce.
 pub const MAX_EARLY_INPUT: usize = 8192;
 
+/// The name in the list of digests that is none: the end of it is Bascule's.
+const BASCULE: &str = "bascule";
 const GREETING: &[u8] = b"@RSYNCD: ";
 const AUTH_REQUIRED: &[u8] = b"@RSYNCD: AUTHREQD ";
 const EARLY_INPUT: &[u8] = b"#early_input=";
@@ -36,6 +38,19 @@ impl Greeting {
             sub: 0,
             digests: Some(auth::offered().split(' ').map(str::to_owned).collect()),
         }
+    }
+
+    /// The greeting of a daemon: the last name of the list is no digest, and tells a Bascule client
+    /// that it may send the options which only Bascule has. Others skip a name that they do not know.
+    pub fn of_daemon(version: Version) -> Self {
+        let mut ours = Self::ours(version);
+        ours.digests.get_or_insert_default().push(BASCULE.to_owned());
+        ours
+    }
+
+    /// Whether this is the greeting of a Bascule daemon.
+    pub fn is_bascule(&self) -> bool {
+        self.digests.iter().flatten().any(|name| name == BASCULE)
     }
 
     /// Parses the peer's line, without its line end.
@@ -301,6 +316,9 @@ mod tests {
     fn ours_is_what_a_current_peer_sends() {
         let line = Greeting::ours(Version::NEWEST).to_line();
         assert_eq!(line, b"@RSYNCD: 32.0 sha512 sha256 sha1 md5 md4\n");
+        let daemon = Greeting::of_daemon(Version::NEWEST);
+        assert_eq!(daemon.to_line(), b"@RSYNCD: 32.0 sha512 sha256 sha1 md5 md4 bascule\n");
+        assert!(daemon.is_bascule() && !Greeting::ours(Version::NEWEST).is_bascule());
     }
 
     #[test]

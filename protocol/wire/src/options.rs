@@ -17,6 +17,49 @@ pub enum DeleteTiming {
     After,
 }
 
+/// When deletions are held back altogether: one that a user did not expect is a disaster.
+///
+/// Between Bascule ends only: `--bascule-delete-guard=PERCENT,NAMES[,ALLOWED]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeleteGuard {
+    /// Most names that may go, in percent of what the target holds…
+    pub percent: u8,
+    /// … unless there are no more than this many.
+    pub names: u64,
+    /// Most names that may go in this run, whatever the two above say.
+    pub allowed: Option<u64>,
+}
+
+impl Default for DeleteGuard {
+    fn default() -> Self {
+        Self { percent: 10, names: 100, allowed: None }
+    }
+}
+
+impl std::fmt::Display for DeleteGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{},{}", self.percent, self.names)?;
+        self.allowed.map_or(Ok(()), |allowed| write!(f, ",{allowed}"))
+    }
+}
+
+impl std::str::FromStr for DeleteGuard {
+    type Err = &'static str;
+
+    /// Reads `PERCENT,NAMES` or `PERCENT,NAMES,ALLOWED`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "expected PERCENT,NAMES such as 10,100";
+        let mut numbers = text.split(',');
+        let percent = numbers.next().and_then(|text| text.parse().ok()).ok_or(WRONG)?;
+        let names = numbers.next().and_then(|text| text.parse().ok()).ok_or(WRONG)?;
+        let allowed = numbers.next().map(str::parse).transpose().map_err(|_| WRONG)?;
+        if percent > 100 || numbers.next().is_some() {
+            return Err(WRONG);
+        }
+        Ok(Self { percent, names, allowed })
+    }
+}
+
 /// A checksum choice: one name for transfers, one for the `-c` list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChecksumChoice {
@@ -119,6 +162,18 @@ pub struct Options {
     pub max_delete: Option<u64>,
     pub ignore_errors: bool,
     pub force: bool,
+    /// Holds deletions back until all of them are known; they are then late.
+    pub delete_guard: Option<DeleteGuard>,
+
+    // What to keep of what is deleted or overwritten.
+    pub backup: bool,
+    /// Relative to the destination.
+    pub backup_dir: Option<Vec<u8>>,
+    /// Behind the names in `backup_dir`.
+    pub suffix: String,
+    /// Removes dated backup dirs beside this one that are older, in days. Between Bascule ends
+    /// only: `--bascule-trash-days`.
+    pub trash_days: Option<u32>,
 
     // How to behave.
     pub dry_run: bool,

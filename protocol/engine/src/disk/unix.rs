@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bascule_wire::flist::{Device, Kind};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, fstat, linkat, makedev, mkdirat, mknodat, openat,
-    readlinkat, renameat, statat, symlinkat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, RawDir, fstat, fstatvfs, linkat, makedev, mkdirat, mknodat,
+    openat, readlinkat, renameat, statat, symlinkat, unlinkat,
 };
 use rustix::process::{getegid, geteuid, getgroups};
 
@@ -147,6 +147,11 @@ impl Source for Disk {
 
     fn following(&self, reach: Reach) -> io::Result<Arc<dyn Source>> {
         Ok(Arc::new(Self { root: Arc::new(self.root.following(reach)), temp_dir: None }))
+    }
+
+    fn volume(&self, dir: &RelPath) -> io::Result<u64> {
+        // A device number may be another's after a reboot; this is made from the disk's own name.
+        Ok(fstatvfs(self.root.directory(dir)?)?.f_fsid)
     }
 
     fn user_name(&self, uid: u32) -> Option<Vec<u8>> {

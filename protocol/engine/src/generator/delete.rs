@@ -8,8 +8,10 @@ use bascule_wire::message::Message;
 use bascule_wire::stats::DeleteStats;
 use bytes::Bytes;
 
+use crate::backup::Backups;
 use crate::filter::{DirFilters, FilterSet, ModuleView};
 use crate::generator::dir_times::ChangedDirs;
+use crate::generator::guard::{self, Stock};
 use crate::observe::Event;
 use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
@@ -27,6 +29,8 @@ pub struct Deleter {
     skipped_at_limit: u64,
     told_io_error: bool,
     delayed: Vec<(RelPath, Metadata)>,
+    /// Names that went because a directory was in the way, or were to go.
+    in_the_way: u64,
     root_file_system: Option<u64>,
 }
 
@@ -36,11 +40,15 @@ pub struct Protection {
     pub filters: Arc<FilterSet>,
     /// A daemon's own rules.
     pub module: Option<ModuleView>,
+    /// Where deleted files are kept.
+    pub backups: Option<Arc<Backups>>,
 }
 
 impl Protection {
+    /// Whether the module, or being a backup, keeps a name.
     fn by_module(&self, path: &RelPath, is_dir: bool) -> bool {
         self.module.as_ref().is_some_and(|module| module.hides(path, is_dir))
+            || self.backups.as_ref().is_some_and(|backups| backups.holds(path))
     }
 }
 
@@ -71,6 +79,7 @@ impl Deleter {
             skipped_at_limit: 0,
             told_io_error: false,
             delayed: Vec::new(),
+            in_the_way: 0,
             root_file_system: None,
         }
     }
@@ -137,18 +146,100 @@ impl Deleter {
         Ok(())
     }
 
-    /// Removes what [`Self::clean`] found with `later`.
+    /// Removes what [`Self::clean`] found with `later`, unless the delete guard objects.
     ///
     /// # Errors
     /// When the connection broke or the run was stopped.
     pub fn remove_delayed(&mut self) -> Result<(), Fatal> {
-        for (path, metadata) in std::mem::take(&mut self.delayed) {
+        let doomed = std::mem::take(&mut self.delayed);
+        if !self.suppressed()? && self.holds_back(&doomed)? && !self.run.options.dry_run {
+            return Ok(());
+        }
+        for (path, metadata) in doomed {
             if self.suppressed()? {
                 return Ok(());
             }
             self.remove(&path, &metadata, Reason::Extraneous)?;
         }
         Ok(())
+    }
+
+    /// Whether the delete guard holds `doomed` back; told once.
+    fn holds_back(&mut self, doomed: &[(RelPath, Metadata)]) -> Result<bool, Fatal> {
+        let Some(guard) = self.run.options.delete_guard else {
+            return Ok(false);
+        };
+        let mut names = 0;
+        for (path, metadata) in doomed {
+            names += self.weight(path, metadata)?;
+        }
+        match guard::objection(&guard, names, Stock::of(&self.run)) {
+            Some(text) => self.hold_back(b"", Severity::Warning, text).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn hold_back(&self, path: &[u8], severity: Severity, text: String) -> Result<(), Fatal> {
+        self.run.add_io_error(IO_ERROR_DELETE_LIMIT);
+        if self.run.side == Side::Server {
+            // The user is at the other end: the exit code there has to tell.
+            self.run.writer.message(&Message::IoError(IO_ERROR_DELETE_LIMIT))?;
+        }
+        self.run.problem(severity, path, text)
+    }
+
+    /// How many names go with `path`, itself included.
+    fn weight(&self, path: &RelPath, metadata: &Metadata) -> Result<u64, Fatal> {
+        self.run.check_stop()?;
+        if !is_dir(metadata) {
+            return Ok(1);
+        }
+        // What cannot be listed cannot be removed either, and that is reported then.
+        let Ok(listing) = self.tree.list(path) else {
+            return Ok(0);
+        };
+        let rules = self.protection.filters.rules_of(&*self.tree, path);
+        let rules = rules.unwrap_or_else(|_| self.protection.filters.protect_everything());
+        let (mut names, mut kept) = (0, false);
+        for entry in listing.entries {
+            let (Ok(path), Ok(child)) = (path.join(&entry.name), entry.metadata) else {
+                continue;
+            };
+            if self.stays_in_removed_dir(&rules, &path, is_dir(&child)) {
+                kept = true;
+            } else {
+                names += self.weight(&path, &child)?;
+            }
+        }
+        Ok(names + u64::from(!kept))
+    }
+
+    fn stays_in_removed_dir(&self, rules: &DirFilters, path: &RelPath, is_dir: bool) -> bool {
+        self.protection.filters.protects_in_removed_dir(rules, path.as_bytes(), is_dir)
+            || self.protection.by_module(path, is_dir)
+    }
+
+    /// Whether the guard keeps a directory that is in the way of something else: what is below it
+    /// goes at once, before all deletions are known, so its names alone have to be few enough.
+    fn guards_what_is_in_the_way(
+        &mut self,
+        path: &RelPath,
+        metadata: &Metadata,
+    ) -> Result<bool, Fatal> {
+        let Some(guard) = self.run.options.delete_guard else {
+            return Ok(false);
+        };
+        self.in_the_way = self.in_the_way.saturating_add(self.weight(path, metadata)?);
+        if self.in_the_way <= guard.allowed.unwrap_or(guard.names) {
+            return Ok(false);
+        }
+        let text = format!(
+            "a directory is in the way, and {} names would go with what is in the way; look with \
+             -n -i, then run again with --allow-deletes and the number of deletions",
+            self.in_the_way
+        );
+        self.hold_back(path.as_bytes(), Severity::Partial, text)?;
+        Ok(true)
     }
 
     /// Makes room for an entry of another kind. A directory that is not empty goes only with
@@ -172,6 +263,9 @@ impl Deleter {
                     Ok(false)
                 }
             };
+        }
+        if is_dir(metadata) && self.guards_what_is_in_the_way(path, metadata)? {
+            return Ok(false);
         }
         let gone = self.remove(path, metadata, Reason::InTheWay)?;
         if !gone {
@@ -312,10 +406,7 @@ impl Deleter {
                     continue;
                 }
             };
-            let is_dir = is_dir(&child);
-            let filters = &self.protection.filters;
-            let is_protected = filters.protects_in_removed_dir(&rules, path.as_bytes(), is_dir)
-                || self.protection.by_module(&path, is_dir);
+            let is_protected = self.stays_in_removed_dir(&rules, &path, is_dir(&child));
             if is_protected || !self.remove(&path, &child, Reason::Extraneous)? {
                 kept = true;
             }
@@ -350,7 +441,11 @@ impl Deleter {
             return Ok(());
         }
         self.changed.name_changed(path);
-        if is_dir(metadata) { self.tree.remove_dir(path) } else { self.tree.remove_file(path) }
+        match &self.protection.backups {
+            _ if is_dir(metadata) => self.tree.remove_dir(path),
+            Some(backups) => backups.keep_removed(path),
+            None => self.tree.remove_file(path),
+        }
     }
 
     fn account(&mut self, path: &RelPath, metadata: &Metadata) -> Result<(), Fatal> {

@@ -91,7 +91,8 @@ impl Generator {
             && matches!(timing, Some(DeleteTiming::During | DeleteTiming::Delay))
             && (!is_new || local.is_some())
         {
-            self.clean(entry, segment, timing == Some(DeleteTiming::Delay))?;
+            let later = timing == Some(DeleteTiming::Delay);
+            self.clean(entry, segment, later)?;
         }
         Ok(())
     }

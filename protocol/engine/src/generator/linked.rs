@@ -63,7 +63,9 @@ impl Generator {
         }
         if !self.run.options.dry_run {
             let occupied = local.is_some_and(|local| local.kind != Kind::Directory);
-            let made = self.make_at(&path, occupied, |tree, path| tree.hard_link(first, path));
+            let made = self.keep_replaced(&path).and_then(|()| {
+                self.make_at(&path, occupied, |tree, path| tree.hard_link(first, path))
+            });
             self.changed.name_changed(&path);
             if let Err(error) = made {
                 return self.run.problem(

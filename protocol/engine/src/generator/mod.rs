@@ -15,6 +15,7 @@ pub mod dir_times;
 mod dirs;
 mod entries;
 mod files;
+pub mod guard;
 mod linked;
 mod links;
 mod phases;
@@ -29,6 +30,7 @@ use bascule_wire::record::RecordEncoder;
 use bascule_wire::strong::StrongSum;
 use crossbeam_channel::{Receiver, TryRecvError};
 
+use crate::backup::Backups;
 use crate::filter::{FilterSet, ModuleView};
 use crate::observe::Event;
 use crate::outcome::Fatal;
@@ -68,6 +70,7 @@ pub struct Generator {
     strong: StrongSum,
     records: RecordEncoder,
     deleter: Deleter,
+    backups: Option<Arc<Backups>>,
     module: Option<ModuleView>,
     /// Directories that the module refuses to receive, or that cannot be made: nothing below them
     /// is received either.
@@ -113,6 +116,8 @@ pub struct Setup {
     pub inbox: Receiver<FromReceiver>,
     /// Shared with the receiver.
     pub changed: Arc<ChangedDirs>,
+    /// What is kept of what goes; shared with the receiver.
+    pub backups: Option<Arc<Backups>>,
     /// How entries are compared.
     pub policy: Policy,
     /// The name of the one file that goes to a destination that is no directory.
@@ -124,15 +129,16 @@ pub struct Setup {
 impl Generator {
     /// Prepares a generator.
     pub fn new(run: Arc<Run>, setup: Setup) -> Self {
-        let Setup { tree, filters, module, inbox, changed, policy, single_name, root_created } =
-            setup;
-        let protection = Protection { filters, module: module.clone() };
+        let Setup { tree, filters, module, inbox, changed, backups, .. } = setup;
+        let Setup { policy, single_name, root_created, .. } = setup;
+        let protection = Protection { filters, module: module.clone(), backups: backups.clone() };
         let deleter =
             Deleter::new(Arc::clone(&run), Arc::clone(&tree), protection, Arc::clone(&changed));
         Self {
             strong: StrongSum::new(&run.negotiated),
             records: RecordEncoder::new(run.negotiated.version),
             deleter,
+            backups,
             module,
             refused: HashSet::new(),
             changed,

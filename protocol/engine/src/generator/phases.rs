@@ -8,7 +8,7 @@ use bascule_wire::options::DeleteTiming;
 use bascule_wire::record::Record;
 
 use super::Generator;
-use crate::outcome::Fatal;
+use crate::outcome::{ExitCode, Fatal, Severity};
 use crate::path::RelPath;
 
 impl Generator {
@@ -106,6 +106,7 @@ impl Generator {
             self.delete_stats()?;
             self.done()?;
         }
+        self.prune_trash()?;
         let tree = Arc::clone(&self.tree);
         self.dir_times.finish_all(&self.changed, &*tree, &self.run)?;
         self.run.writer.flush()
@@ -164,12 +165,28 @@ impl Generator {
         Ok(())
     }
 
-    /// Deletes in every content directory of the one list.
+    /// Deletes in every content directory of the one list; under guard once all is known.
     fn delete_pass(&mut self, list: Arc<Segment>) -> Result<(), Fatal> {
+        let guarded = self.run.options.delete_guard.is_some();
         for (_, entry) in list.iter() {
             if entry.is_dir() && entry.content_dir {
-                self.clean(entry, &list, false)?;
+                self.clean(entry, &list, guarded)?;
             }
+        }
+        if guarded { self.deleter.remove_delayed() } else { Ok(()) }
+    }
+
+    /// Removes backups that are old enough; not after a run that may want to be undone.
+    fn prune_trash(&self) -> Result<(), Fatal> {
+        let (Some(backups), Some(days)) = (&self.backups, self.run.options.trash_days) else {
+            return Ok(());
+        };
+        if self.run.options.dry_run || self.run.report().exit_code() != ExitCode::Success {
+            return Ok(());
+        }
+        for (run, error) in backups.prune(days) {
+            let text = format!("this old trash could not be removed: {error}");
+            self.run.problem(Severity::Warning, run.as_bytes(), text)?;
         }
         Ok(())
     }

@@ -93,7 +93,7 @@ impl Generator {
         let report = self.policy.report(entry, same_class.as_ref(), base, false);
         if !self.run.options.dry_run {
             let occupied = local.is_some_and(|local| local.kind != Kind::Directory);
-            let made = self.make_at(path, occupied, make);
+            let made = self.keep_replaced(path).and_then(|()| self.make_at(path, occupied, make));
             self.changed.name_changed(path);
             if let Err(error) = made {
                 self.run.problem(
@@ -111,6 +111,11 @@ impl Generator {
         }
         self.report(index, report, None)?;
         self.in_place(entry, path)
+    }
+
+    /// Keeps what is at `path`, if that is wanted: it is about to be replaced.
+    pub(super) fn keep_replaced(&self, path: &RelPath) -> io::Result<()> {
+        self.backups.as_ref().map_or(Ok(()), |backups| backups.keep_replaced(path))
     }
 
     /// Makes something at `path`; over an existing name by way of a temporary one.

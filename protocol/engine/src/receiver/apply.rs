@@ -70,7 +70,11 @@ impl Receiver<'_> {
         let basis = if sums.count > 0 { self.tree.open(&basis_path).ok() } else { None };
         let before = self.before(&path);
         let in_place = self.run.options.inplace;
-        let opened = if in_place { self.tree.open_in_place(&path) } else { self.tree.stage(&path) };
+        let opened = if in_place {
+            self.keep_copy(&path).and_then(|()| self.tree.open_in_place(&path))
+        } else {
+            self.tree.stage(&path)
+        };
         self.changed.name_changed(&path);
         let (stage, failed) = match opened {
             Ok(stage) => (Some(stage), None),

@@ -48,7 +48,12 @@ impl Receiver<'_> {
         }
         let synced = if self.run.options.fsync { stage.sync() } else { Ok(()) };
         let placed = synced.and_then(|()| {
-            if self.run.options.delay_updates { self.delay(stage, path) } else { stage.commit() }
+            if self.run.options.delay_updates {
+                self.delay(stage, path)
+            } else {
+                self.keep_replaced(path)?;
+                stage.commit()
+            }
         });
         if let Err(error) = placed {
             self.not_written(path, &error)?;
@@ -82,12 +87,27 @@ impl Receiver<'_> {
     /// Gives the files of `--delay-updates` their names.
     pub(super) fn put_delayed_in_place(&mut self) -> Result<(), Fatal> {
         for (waiting, path) in std::mem::take(&mut self.delayed) {
-            match self.tree.rename(&waiting, &path) {
+            let kept = self.keep_replaced(&path);
+            match kept.and_then(|()| self.tree.rename(&waiting, &path)) {
                 Ok(()) => self.changed.drop_partial_dir(&*self.tree, &waiting),
                 Err(error) => self.not_written(&path, &error)?,
             }
         }
         Ok(())
+    }
+
+    /// Keeps what is at `path`, if that is wanted: it is about to be replaced.
+    fn keep_replaced(&self, path: &RelPath) -> io::Result<()> {
+        match &self.backups {
+            // A file updated in place was copied before.
+            Some(backups) if !self.run.options.inplace => backups.keep_replaced(path),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for a file that is about to be changed in place.
+    pub(super) fn keep_copy(&self, path: &RelPath) -> io::Result<()> {
+        self.backups.as_ref().map_or(Ok(()), |backups| backups.keep_copy(path))
     }
 
     fn attributes_of(&self, entry: &Entry, before: Option<Metadata>) -> Attributes {

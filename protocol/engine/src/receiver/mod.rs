@@ -22,6 +22,7 @@ use bascule_wire::strong::StrongSum;
 use bascule_wire::token::TokenDecoder;
 use crossbeam_channel::Sender;
 
+use crate::backup::Backups;
 use crate::chmod::Chmod;
 use crate::filter::{FilterSet, ModuleFilter, ModuleView};
 use crate::generator::decide::Policy;
@@ -90,6 +91,8 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
     let policy = receiver.policy_for(&*tree, job.umask);
     receiver.policy = Some(policy.clone());
     let changed = Arc::clone(&receiver.changed);
+    let backups = Backups::new(&run.options, &tree, &changed)?.map(Arc::new);
+    receiver.backups.clone_from(&backups);
     let generator = Generator::new(
         Arc::clone(run),
         Setup {
@@ -98,6 +101,7 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
             module: job.module.map(|filter| ModuleView { filter, base: place.base }),
             inbox,
             changed,
+            backups,
             policy,
             single_name: place.single_name,
             root_created: place.created,
@@ -176,6 +180,7 @@ struct Receiver<'a> {
     strong: StrongSum,
     tokens: TokenDecoder,
     changed: Arc<ChangedDirs>,
+    backups: Option<Arc<Backups>>,
     chmod: Option<Chmod>,
     symlink_targets: SymlinkTargets,
     numeric_ids: bool,
@@ -217,6 +222,7 @@ impl<'a> Receiver<'a> {
             strong: StrongSum::new(&run.negotiated),
             tokens: TokenDecoder::new(&run.negotiated)?,
             changed: Arc::new(ChangedDirs::default()),
+            backups: None,
             chmod: job.chmod.clone(),
             symlink_targets: job.symlink_targets,
             numeric_ids: job.numeric_ids,

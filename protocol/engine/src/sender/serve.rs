@@ -106,8 +106,8 @@ impl Sender {
             return self.run.problem(
                 Severity::Vanished,
                 &path,
-                "it changed while it was being read, so the target keeps its old version; \
-                 run again",
+                "it is in motion: it changed each time that it was read, so the target keeps its old \
+                 version; the next run takes it",
             );
         }
         if (metadata.size, metadata.mtime, metadata.nanos) != (entry.size, entry.mtime, entry.nanos)
@@ -115,8 +115,8 @@ impl Sender {
             self.run.problem(
                 Severity::Vanished,
                 &path,
-                "it changed after it was listed; its new content was sent, and its new time \
-                 follows with the next run",
+                "it is in motion: it changed after it was listed; its new content was sent, and its \
+                 new time follows with the next run",
             )?;
         }
         add(&self.run.tally().transferred, 1);

@@ -253,7 +253,16 @@ impl Parser {
         if self.command.paths.is_empty() {
             return Err(invalid(b"list", "\".\" and a path are missing"));
         }
-        Ok(self.command)
+        let mut command = self.command;
+        let options = &mut command.options;
+        if options.backup && options.backup_dir.is_none() {
+            return Err(ArgError::Unsupported("--backup (-b) without --backup-dir".to_owned()));
+        }
+        if options.delete_guard.is_some() && options.delete == Some(DeleteTiming::During) {
+            // All deletions have to be known before the first.
+            options.delete = Some(DeleteTiming::Delay);
+        }
+        Ok(command)
     }
 }
 
@@ -267,6 +276,7 @@ mod tests {
     use crate::args::{ArgsDecoder, encode_client_args, unescape_options};
     use crate::decode::testing::decode_both_ways;
     use crate::names::{ChecksumName, CompressName};
+    use crate::options::DeleteGuard;
     use crate::version::Version;
     use proptest::prelude::*;
 
@@ -330,6 +340,12 @@ mod tests {
         assert_eq!(options("--checksum-choice=auto")?.checksum_choice, None);
         let both = options("--delete-after --delete")?;
         assert_eq!(both.delete, Some(DeleteTiming::After));
+        let guarded = options("--delete --bascule-delete-guard=10,100,2000")?;
+        let guard = DeleteGuard { percent: 10, names: 100, allowed: Some(2000) };
+        assert_eq!(
+            (guarded.delete_guard, guarded.delete),
+            (Some(guard), Some(DeleteTiming::Delay))
+        );
         for text in [
             "--msgs2stderr",
             "--no-msgs2stderr",
@@ -358,6 +374,7 @@ mod tests {
     fn what_is_not_carried_out_is_refused_by_name() {
         for option in [
             "-b",
+            "--suffix=x -b",
             "-y",
             "-A",
             "-X",
@@ -368,7 +385,6 @@ mod tests {
             "-k",
             "-K",
             "--append",
-            "--backup-dir=x",
             "--compare-dest=x",
             "--copy-dest",
             "--link-dest=x",
@@ -389,7 +405,6 @@ mod tests {
             "--no-implied-dirs",
             "--preallocate",
             "--stop-at=1",
-            "--suffix=x",
             "--delete-missing-args",
             "--ignore-missing-args",
         ] {
@@ -398,7 +413,7 @@ mod tests {
         }
         assert_eq!(
             parsed("--server -rb . m/"),
-            Err(ArgError::Unsupported("--backup (-b)".to_owned()))
+            Err(ArgError::Unsupported("--backup (-b) without --backup-dir".to_owned()))
         );
     }
 
@@ -414,6 +429,10 @@ mod tests {
             "--server --block-size=131073 . m/",
             "--server --checksum-choice=crc . m/",
             "--server --temp-dir= . m/",
+            "--server --backup-dir=x --suffix=a/b . m/",
+            "--server --bascule-delete-guard=101,5 . m/",
+            "--server --bascule-delete-guard=5 . m/",
+            "--server --bascule-delete-guard=5,6,7,8 . m/",
             "--server stray . m/",
             "--server - . m/",
             "--server -r .",
@@ -429,8 +448,8 @@ mod tests {
     #[test]
     fn a_refused_list_still_tells_what_the_setup_needs() {
         for line in [
-            "--server --sender -rbze.iLsfxCIvu --checksum-choice=md5 . m/",
-            "--server --sender -r9ze.iLsfxCIvu --backup-dir -x --checksum-choice=md5 . m/",
+            "--server --sender -ryze.iLsfxCIvu --checksum-choice=md5 . m/",
+            "--server --sender -r9ze.iLsfxCIvu --link-dest -x --checksum-choice=md5 . m/",
             "--server --sender --nosuch=1 --timeout=x -ze.iLsfxCIvu --checksum-choice=md5",
         ] {
             assert!(parsed(line).is_err());
@@ -500,7 +519,17 @@ mod tests {
             options.checksum_seed = Some(signed);
             options.partial = path.is_some() || options.delay_updates;
             options.partial_dir.clone_from(&path);
+            options.backup = path.is_some();
+            options.backup_dir.clone_from(&path);
+            if path.is_some() {
+                options.suffix = format!(".{small}");
+            }
+            options.trash_days = Some(small);
             options.temp_dir = path;
+            let percent = few * 30;
+            options.delete_guard =
+                Some(DeleteGuard { percent, names: large, allowed: Some(large) })
+                    .filter(|_| options.force);
             let timings = [DeleteTiming::Before, DeleteTiming::Delay, DeleteTiming::After];
             options.delete = timings.get(timing).copied();
             options

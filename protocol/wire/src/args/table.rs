@@ -182,7 +182,7 @@ static OPTIONS: &[OptionRow] = &[
         .short(b'v')
         .send(|o| Sent::Letter(o.verbose)),
     OptionRow::flag("quiet", |c| c.options.quiet = true).short(b'q').send(|o| letter(o.quiet)),
-    OptionRow::refused("backup").short(b'b'),
+    OptionRow::flag("backup", |c| c.options.backup = true).short(b'b').send(|o| letter(o.backup)),
     OptionRow::flag("update", |c| c.options.update = true).short(b'u').send(|o| letter(o.update)),
     OptionRow::flag("dry-run", |c| c.options.dry_run = true)
         .short(b'n')
@@ -309,8 +309,17 @@ static OPTIONS: &[OptionRow] = &[
         Ok(())
     })
     .send(|o| joined(Some(o.bwlimit).filter(|&rate| rate > 0))),
-    OptionRow::refused_value("backup-dir"),
-    OptionRow::refused_value("suffix"),
+    OptionRow::value("backup-dir", |c, text| {
+        c.options.backup = true;
+        c.options.backup_dir = Some(path(text)?);
+        Ok(())
+    })
+    .send(|o| separate(o.backup_dir.as_ref())),
+    OptionRow::value("suffix", |c, text| {
+        c.options.suffix = utf8(text)?;
+        if c.options.suffix.contains('/') { Err("a suffix has no slash") } else { Ok(()) }
+    })
+    .send(|o| joined(Some(&o.suffix).filter(|suffix| !suffix.is_empty()))),
     OptionRow::value("checksum-choice", |c, text| {
         c.options.checksum_choice = checksum_choice(text)?;
         Ok(())
@@ -488,6 +497,21 @@ static OPTIONS: &[OptionRow] = &[
     OptionRow::refused_value("stop-at"),
     OptionRow::refused_value("log-file"),
     OptionRow::refused_value("log-file-format"),
+    // Between Bascule ends only; a server says in its greeting that it is one.
+    OptionRow::value("bascule-delete-guard", |c, text| {
+        c.options.delete_guard = Some(utf8(text)?.parse()?);
+        Ok(())
+    })
+    .vital()
+    .push()
+    .send(|o| joined(o.delete_guard)),
+    OptionRow::value("bascule-trash-days", |c, text| {
+        c.options.trash_days = Some(number(text)?);
+        Ok(())
+    })
+    .vital()
+    .push()
+    .send(|o| joined(o.trash_days)),
     // No client sends it, but `refuse options` may name it.
     OptionRow::flag("archive", |c| {
         let archive = &mut c.options;

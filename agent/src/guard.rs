@@ -1,0 +1,208 @@
+//! Guards deletions where the receiving side cannot: a source on the wrong disk, and receivers that
+//! are stock rsync's. A receiver of our own counts for itself.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context as _;
+use bascule_engine::generator::guard::{self, Stock};
+use bascule_engine::observe::{Event, Observer};
+use bascule_engine::outcome::Report;
+use bascule_engine::walk::SourceArg;
+use bascule_wire::Options;
+use bascule_wire::options::DeleteGuard;
+use bascule_wire::record::ItemFlags;
+use serde::{Deserialize, Serialize};
+
+/// The disks that the sources of earlier runs were on: one JSON document per line, the last about a
+/// pair of ends counts. Without a home directory nothing is remembered.
+pub struct Disks(Option<PathBuf>);
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    source: String,
+    destination: String,
+    /// As [`bascule_engine::tree::Source::volume`] tells.
+    volume: u64,
+}
+
+impl Disks {
+    /// Those of this user.
+    pub fn open() -> Self {
+        Self(bascule_platform::state::folder("bascule").map(|folder| folder.join("source-disks")))
+    }
+
+    /// What speaks against a run from `sources`: the first that is on another disk than in the last
+    /// complete run to `destination`. A source that cannot be opened is the walker's to report.
+    ///
+    /// # Errors
+    /// When what was remembered cannot be read.
+    pub fn objection(
+        &self,
+        sources: &[SourceArg],
+        destination: &str,
+    ) -> anyhow::Result<Option<String>> {
+        let known = self.read()?;
+        for seen in sources.iter().filter_map(|source| seen(source, destination)) {
+            let same = |known: &&Seen| {
+                (&known.source, &known.destination) == (&seen.source, &seen.destination)
+            };
+            if known.iter().rev().find(same).is_some_and(|known| known.volume != seen.volume) {
+                return Ok(Some(format!(
+                    "{} is on another disk than in the last run to {destination}: is the right one \
+                     mounted? Nothing was changed. If it has moved on purpose, say with \
+                     --allow-deletes NUM how many names may be deleted in this run",
+                    seen.source
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Remembers the disks of `sources` after a complete run to `destination`.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn remember(&self, sources: &[SourceArg], destination: &str) -> anyhow::Result<()> {
+        let Some(path) = &self.0 else { return Ok(()) };
+        let known = self.read()?;
+        let mut lines = String::new();
+        for seen in sources.iter().filter_map(|source| seen(source, destination)) {
+            let last = known.iter().rev().find(|known| {
+                (&known.source, &known.destination) == (&seen.source, &seen.destination)
+            });
+            if last != Some(&seen) {
+                lines.push_str(&serde_json::to_string(&seen)?);
+                lines.push('\n');
+            }
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(file.write_all(lines.as_bytes())?)
+    }
+
+    fn read(&self) -> anyhow::Result<Vec<Seen>> {
+        let Some(path) = &self.0 else { return Ok(Vec::new()) };
+        match std::fs::read_to_string(path) {
+            // A line that a crash cut short is as good as none.
+            Ok(text) => {
+                Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+            }
+            // Nothing is there, or the home directory is somebody else's (`sudo -u`).
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+}
+
+fn seen(source: &SourceArg, destination: &str) -> Option<Seen> {
+    let volume = source.tree.volume(&source.top).ok()?;
+    let source = source.named.escape_ascii().to_string();
+    Some(Seen { source, destination: destination.to_owned(), volume })
+}
+
+/// Counts what a stock receiver would delete: the observer of a dry run towards it.
+#[derive(Debug, Default)]
+pub struct Count {
+    doomed: AtomicU64,
+    created: AtomicU64,
+}
+
+impl Observer for Count {
+    fn on(&self, event: &Event<'_>) {
+        match event {
+            Event::Deleted { .. } => self.doomed.fetch_add(1, Ordering::Relaxed),
+            Event::Itemized { item } if item.flags.contains(ItemFlags::IS_NEW) => {
+                self.created.fetch_add(1, Ordering::Relaxed)
+            }
+            _ => 0,
+        };
+    }
+}
+
+impl Count {
+    /// The options of the dry run that is counted.
+    pub fn options(options: &Options) -> Options {
+        Options {
+            dry_run: true,
+            itemize: options.itemize.max(1),
+            delete_guard: None,
+            stats: false,
+            ..options.clone()
+        }
+    }
+
+    /// Changes `options` to what the real run may do, given the report of the counted one: as much
+    /// as was counted to be fine, or nothing. Gives the guard's objection.
+    pub fn apply(
+        &self,
+        guard: &DeleteGuard,
+        counted: &Report,
+        options: &mut Options,
+    ) -> Option<String> {
+        let doomed = self.doomed.load(Ordering::Relaxed);
+        let created = self.created.load(Ordering::Relaxed);
+        let stock = Stock {
+            listed_files: counted.counters.listed_files,
+            kept: counted.counters.listed.saturating_sub(created),
+        };
+        options.delete_guard = None;
+        let objection = guard::objection(guard, doomed, stock);
+        if objection.is_some() {
+            options.delete = None;
+        } else {
+            // Both ends go on changing: what is found later is held to the same limit.
+            let part = stock.kept.saturating_mul(guard.percent.into()) / 100;
+            let limit = guard.allowed.unwrap_or_else(|| guard.names.max(part).max(doomed));
+            options.max_delete = Some(options.max_delete.map_or(limit, |own| own.min(limit)));
+        }
+        objection
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bascule_wire::flist::Kind;
+    use bascule_wire::options::DeleteTiming;
+
+    #[test]
+    fn a_stock_receiver_is_told_what_was_counted_or_nothing() {
+        let count = Count::default();
+        for _ in 0..200 {
+            count.on(&Event::Deleted { path: b"x", kind: Kind::File });
+        }
+        let mut counted = Report::default();
+        counted.counters.listed = 1000;
+        counted.counters.listed_files = 900;
+        let wanted = Options { delete: Some(DeleteTiming::Delay), ..Options::default() };
+        let guard = DeleteGuard::default();
+        let mut options = wanted.clone();
+        assert!(count.apply(&guard, &counted, &mut options).is_some());
+        assert_eq!(options.delete, None);
+        counted.counters.listed = 5000;
+        for (own, expected) in [(None, 500), (Some(7), 7)] {
+            options = Options { max_delete: own, ..wanted.clone() };
+            assert_eq!(count.apply(&guard, &counted, &mut options), None);
+            assert_eq!((options.delete, options.max_delete), (wanted.delete, Some(expected)));
+        }
+        let allowed = DeleteGuard { allowed: Some(201), ..guard };
+        counted.counters.listed = 300;
+        options = wanted.clone();
+        assert_eq!(count.apply(&allowed, &counted, &mut options), None);
+        assert_eq!(options.max_delete, Some(201));
+    }
+}

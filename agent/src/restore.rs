@@ -1,0 +1,258 @@
+//! `bascule restore`: brings back what runs with `--trash` have deleted or overwritten.
+//!
+//! A restore is one mirror without deletions, from the trash to the place that it stands for; in a
+//! daemon's module, where nothing can be copied within, two: by way of a temporary folder here.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use bascule_engine::backup::TRASH;
+use bascule_engine::outcome::ExitCode;
+use bascule_engine::path::RelPath;
+use bascule_engine::stop::Stop;
+
+use crate::cli::{self, Connection, Restore};
+use crate::location::{Location, Remote};
+use crate::mirror;
+
+/// Runs `bascule restore`; the exit code is that of the mirror behind it.
+///
+/// # Errors
+/// When the command line makes no sense.
+pub async fn restore(cli: &Restore, stop: Stop) -> anyhow::Result<ExitCode> {
+    let target = Target::parse(&cli.target)?;
+    let Some(run) = &cli.run else {
+        return list(&target, &cli.connection, stop).await;
+    };
+    let run = RelPath::parse(run.as_bytes()).ok().filter(|run| run.components().count() == 1);
+    let run = run.context("--run: give the name of a run as `bascule restore TARGET` lists it")?;
+    target.restore(cli, &run, &parts(&cli.paths)?, stop).await
+}
+
+/// What to bring back; nothing named is all of the run.
+fn parts(paths: &[OsString]) -> anyhow::Result<Vec<RelPath>> {
+    let parse = |path: &OsString| {
+        let bytes = path.as_encoded_bytes();
+        RelPath::parse(bytes.strip_suffix(b"/").unwrap_or(bytes))
+            .with_context(|| format!("{}: give a path relative to the target", path.display()))
+    };
+    paths.iter().map(parse).collect()
+}
+
+/// Shows which runs the trash holds.
+async fn list(target: &Target, connection: &Connection, stop: Stop) -> anyhow::Result<ExitCode> {
+    match target {
+        Target::Remote { url, .. } => {
+            let url = joined(url, &[TRASH.as_bytes(), b""]);
+            mirror::list(&cli::List { url, connection: connection.clone(), protocol: None }, stop)
+                .await
+        }
+        Target::Local(folder) => {
+            let trash = Path::new(folder).join(TRASH);
+            let entries = match std::fs::read_dir(&trash) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    println!("there is no trash in {}", Path::new(folder).display());
+                    return Ok(ExitCode::Success);
+                }
+                Err(error) => return Err(error).context(format!("reading {}", trash.display())),
+            };
+            let mut runs = entries
+                .map(|entry| entry.map(|entry| entry.file_name().display().to_string()))
+                .collect::<Result<Vec<_>, _>>()?;
+            runs.sort();
+            for run in runs {
+                println!("{run}");
+            }
+            Ok(ExitCode::Success)
+        }
+    }
+}
+
+/// The destination of the runs whose trash it is.
+enum Target {
+    Local(OsString),
+    Remote {
+        /// As typed, without the fingerprint.
+        url: OsString,
+        fingerprint: Vec<u8>,
+    },
+}
+
+impl Target {
+    fn parse(typed: &OsStr) -> anyhow::Result<Self> {
+        Ok(match Location::parse(typed)? {
+            Location::Local(folder) => Self::Local(folder),
+            Location::Remote(Remote { module, .. }) if module.is_empty() => {
+                bail!("{}: the module is missing", typed.display())
+            }
+            Location::Remote(_) => {
+                let typed = typed.as_encoded_bytes();
+                let end = typed.iter().position(|byte| *byte == b'#').unwrap_or(typed.len());
+                let (url, fingerprint) = typed.split_at(end);
+                Self::Remote { url: text(url), fingerprint: fingerprint.to_vec() }
+            }
+        })
+    }
+
+    /// Brings back parts of a run.
+    async fn restore(
+        &self,
+        cli: &Restore,
+        run: &RelPath,
+        parts: &[RelPath],
+        stop: Stop,
+    ) -> anyhow::Result<ExitCode> {
+        let kept = [TRASH.as_bytes(), run.as_bytes(), b""];
+        match self {
+            Self::Local(folder) => {
+                let from = joined(folder, &kept);
+                check(Path::new(&from), parts)?;
+                copy(cli, (&from, &joined(folder, &[b""])), parts, stop, cli.dry_run).await
+            }
+            Self::Remote { url, fingerprint } => {
+                let from = marked(joined(url, &kept), fingerprint);
+                let to = marked(joined(url, &[b""]), fingerprint);
+                let folder = tempfile::tempdir().context("a temporary folder is needed")?;
+                let mut here = folder.path().as_os_str().to_owned();
+                here.push("/");
+                let fetched = copy(cli, (&from, &here), parts, stop.clone(), false).await?;
+                if fetched != ExitCode::Success {
+                    return Ok(fetched);
+                }
+                check(folder.path(), parts)?;
+                copy(cli, (&here, &to), &[], stop, cli.dry_run).await
+            }
+        }
+    }
+}
+
+/// Sees to it that everything is there that was named.
+fn check(kept: &Path, parts: &[RelPath]) -> anyhow::Result<()> {
+    for part in parts {
+        if kept.join(text(part.as_bytes())).symlink_metadata().is_err() {
+            bail!("{part}: that run has not deleted or overwritten it");
+        }
+    }
+    Ok(())
+}
+
+/// One mirror that deletes nothing. What it overwrites goes to the trash in its turn.
+async fn copy(
+    cli: &Restore,
+    (from, to): (&OsStr, &OsStr),
+    parts: &[RelPath],
+    stop: Stop,
+    dry_run: bool,
+) -> anyhow::Result<ExitCode> {
+    // Folders in the trash have no times of their own worth keeping.
+    let mut line: Vec<OsString> =
+        ["--no-delete", "--mkpath", "--omit-dir-times", "--trash"].map(Into::into).to_vec();
+    line.extend(cli.connection.arguments());
+    for (on, flag) in [(dry_run, "--dry-run"), (cli.itemize_changes, "-i"), (cli.quiet, "-q")] {
+        line.extend(on.then(|| flag.into()));
+    }
+    line.extend(rules(parts).into_iter().map(|rule| text(&[b"--filter=", &rule[..]].concat())));
+    line.extend([OsString::from("--"), from.to_owned(), to.to_owned()]);
+    let (mirror, matches) = cli::parse_mirror(line)?;
+    mirror::mirror(&mirror, &matches, stop).await
+}
+
+/// Filter rules that take in `parts`, with what is below them, and nothing else.
+fn rules(parts: &[RelPath]) -> Vec<Vec<u8>> {
+    let mut rules = Vec::new();
+    for part in parts {
+        let name = without_wildcards(part.as_bytes());
+        rules.push([b"+ /", &name[..]].concat());
+        rules.push([b"+ /", &name[..], b"/**"].concat());
+        let mut above = part.parent();
+        while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+            rules.push([b"+ /", &without_wildcards(dir.as_bytes())[..], b"/"].concat());
+            above = dir.parent();
+        }
+    }
+    if !parts.is_empty() {
+        rules.push(b"- *".to_vec());
+    }
+    rules
+}
+
+/// Path components behind a folder or URL; empty ones vanish, but a last one leaves its slash.
+fn joined(base: &OsStr, parts: &[&[u8]]) -> OsString {
+    let base = base.as_encoded_bytes();
+    let mut path = base.strip_suffix(b"/").unwrap_or(base).to_vec();
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        path.push(b'/');
+        path.extend_from_slice(part);
+    }
+    if parts.last().is_some_and(|last| last.is_empty()) {
+        path.push(b'/');
+    }
+    text(&path)
+}
+
+/// A pattern that matches `name` alone. Without a wildcard, backslashes mean themselves.
+fn without_wildcards(name: &[u8]) -> Vec<u8> {
+    let is_wild = |byte: &u8| matches!(byte, b'*' | b'?' | b'[');
+    if !name.iter().any(is_wild) {
+        return name.to_vec();
+    }
+    let mut escaped = Vec::with_capacity(name.len());
+    for byte in name {
+        if is_wild(byte) || *byte == b'\\' {
+            escaped.push(b'\\');
+        }
+        escaped.push(*byte);
+    }
+    escaped
+}
+
+fn marked(mut url: OsString, fingerprint: &[u8]) -> OsString {
+    url.push(text(fingerprint));
+    url
+}
+
+/// Bytes of arguments, put together anew.
+#[cfg(unix)]
+fn text(bytes: &[u8]) -> OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec())
+}
+
+/// Bytes of arguments, put together anew. Names that are no Unicode cannot be named here.
+#[cfg(not(unix))]
+fn text(bytes: &[u8]) -> OsString {
+    String::from_utf8_lossy(bytes).into_owned().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules_of(parts: &[&str]) -> Vec<String> {
+        let parse = |part: &&str| RelPath::parse(part.as_bytes()).expect("a legal path");
+        let parts: Vec<_> = parts.iter().map(parse).collect();
+        rules(&parts).into_iter().map(|rule| String::from_utf8(rule).expect("text")).collect()
+    }
+
+    #[test]
+    fn rules_take_in_what_was_named_and_nothing_else() {
+        assert_eq!(rules_of(&[]), Vec::<String>::new());
+        let expected = ["+ /a/b/c", "+ /a/b/c/**", "+ /a/b/", "+ /a/", "- *"];
+        assert_eq!(rules_of(&["a/b/c"]), expected);
+        assert_eq!(
+            rules_of(&["[x]\\y", "p\\q"])[..3],
+            ["+ /\\[x]\\\\y", "+ /\\[x]\\\\y/**", "+ /p\\q"]
+        );
+    }
+
+    #[test]
+    fn parts_keep_their_slashes_apart() {
+        let join = |base: &str, parts: &[&str]| {
+            let parts: Vec<_> = parts.iter().map(|part| part.as_bytes()).collect();
+            joined(OsStr::new(base), &parts).into_string().expect("text")
+        };
+        assert_eq!(join("/srv/mail/", &["t", "run", ""]), "/srv/mail/t/run/");
+        assert_eq!(join("rsync://h/m", &["", "a"]), "rsync://h/m/a");
+    }
+}
