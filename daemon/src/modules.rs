@@ -1,6 +1,6 @@
 //! One module with one client: login, entering under the module's user, hooks.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use bascule_engine::disk::Disk;
@@ -8,8 +8,10 @@ use bascule_engine::outcome::ExitCode;
 use bascule_engine::path::RelPath;
 use bascule_engine::symlinks::SymlinkTargets;
 use bascule_engine::tree::Target;
+use bascule_platform::confine::{self, Held, Rights, Walls};
 use bascule_platform::privileges::{Identity, own_ids, runs_as_root};
 use bascule_session::site::{EnterThread, LoginAttempt, ModuleRules, OpenModule, Refusal};
+use bascule_wire::args::Direction;
 use bascule_wire::filter::Rule;
 
 use crate::accounts::System;
@@ -177,6 +179,29 @@ impl DaemonModule {
         })
     }
 
+    /// Confines a session's threads: to the module's path, to its user, to what the direction needs.
+    fn enter_thread(&self, identity: Option<Identity>, path: &str) -> EnterThread {
+        let root = self.rules().landlock.then(|| PathBuf::from(path));
+        let (module, address) = (self.module.name.clone(), self.client.address_text());
+        Arc::new(move |direction| {
+            let rights = match direction {
+                Direction::Push => Rights::Write,
+                Direction::Pull => Rights::Read,
+            };
+            // The path may be closed to the module's user on the way.
+            let held = match &root {
+                Some(root) => Walls { root: root.clone(), rights }.enter_thread()?,
+                None => Held::Not,
+            };
+            if let Some(identity) = &identity {
+                identity.enter_thread()?;
+            }
+            confine::drop_capabilities(rights)?;
+            tracing::debug!(module, address, ?held, ?rights, "confined");
+            Ok(())
+        })
+    }
+
     fn filters(&self) -> Result<Vec<Rule>, Refusal> {
         filters::collect(self.rules(), &|text| self.client.expand(text))
             .and_then(|texts| {
@@ -236,8 +261,7 @@ impl OpenModule for DaemonModule {
             return Err(self.refuse("daemon security issue -- contact admin", reason));
         }
         let text = |text: &Option<String>| text.as_deref().map(|text| self.client.expand(text));
-        let enter_thread =
-            identity.map(|identity| -> EnterThread { Arc::new(move || identity.enter_thread()) });
+        let enter_thread = self.enter_thread(identity, &path);
         let found = ModuleRules {
             name: self.module.name.clone(),
             root,
@@ -263,7 +287,7 @@ impl OpenModule for DaemonModule {
                 (false, Chroot::Whole) => SymlinkTargets::Verbatim,
                 (false, _) => SymlinkTargets::Sanitized,
             },
-            enter_thread,
+            enter_thread: Some(enter_thread),
         };
         self.entered = true;
         Ok(found)

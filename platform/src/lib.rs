@@ -1,5 +1,6 @@
 //! Operating system services; nothing here speaks rsync.
 
+pub mod confine;
 pub mod limits;
 pub mod privileges;
 pub mod secret;

@@ -114,6 +114,8 @@ pub struct Rules {
     pub outgoing_chmod: Option<String>,
     pub refuse_options: Option<String>,
     pub require_tls: bool,
+    /// Linux only: nothing but the module can be reached by the threads that serve it.
+    pub landlock: bool,
     /// Seconds; 0 means none.
     pub timeout: i64,
     pub temp_dir: Option<String>,
@@ -151,6 +153,7 @@ impl Default for Rules {
             outgoing_chmod: None,
             refuse_options: None,
             require_tls: false,
+            landlock: true,
             timeout: 0,
             temp_dir: None,
             pre_xfer_exec: None,

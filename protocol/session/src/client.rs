@@ -247,7 +247,6 @@ fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
                     chmod: None,
                     symlink_targets: SymlinkTargets::Verbatim,
                     numeric_ids: false,
-                    enter_thread: None,
                 };
                 sender::run(run, reader, job)
             }
@@ -260,7 +259,6 @@ fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
                     symlink_targets: SymlinkTargets::Verbatim,
                     numeric_ids: false,
                     umask,
-                    enter_thread: None,
                 };
                 receiver::run(run, reader, job)
             }

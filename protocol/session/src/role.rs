@@ -1,12 +1,12 @@
 //! Runs one role of the engine over an opened connection, on threads of its own, and ends the
 //! conversation properly (§16).
 
+use std::io;
 use std::sync::Arc;
 
 use bascule_engine::link::{WireReader, WireWriter};
 use bascule_engine::observe::Observer;
 use bascule_engine::outcome::{ExitCode, Fatal, Report};
-use bascule_engine::receiver::EnterThread;
 use bascule_engine::run::{Run, Side};
 use bascule_engine::stop::Stop;
 use bascule_wire::message::Message;
@@ -28,7 +28,8 @@ pub(crate) struct Conversation<S> {
     pub(crate) side: Side,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) stop: Stop,
-    pub(crate) enter_thread: Option<EnterThread>,
+    /// Confines the thread of the engine, and those that it starts.
+    pub(crate) enter_thread: Option<Box<dyn FnOnce() -> io::Result<()> + Send>>,
 }
 
 /// What a role does: blocking work with the engine.
@@ -60,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Conversation<S> {
                 .map_err(|error| {
                     Fatal::new(
                         ExitCode::FileIo,
-                        format!("the session could not take the module's user: {error}"),
+                        format!("the session could not confine itself to the module: {error}"),
                     )
                 })
                 .and_then(|()| work(&threads_run, &mut reader));

@@ -104,7 +104,10 @@ where
         side: Side::Server,
         observer,
         stop,
-        enter_thread: rules.enter_thread.clone(),
+        enter_thread: rules.enter_thread.clone().map(|enter| -> Box<dyn FnOnce() -> _ + Send> {
+            let direction = command.direction;
+            Box::new(move || enter(direction))
+        }),
     };
     let (report, outcome) = conversation.run(work(command, rules, refusal, options.umask)).await;
     let exit = match &outcome {
@@ -357,7 +360,6 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
                     symlink_targets: rules.symlink_targets,
                     numeric_ids: rules.numeric_ids,
                     umask,
-                    enter_thread: rules.enter_thread,
                 };
                 receiver::run(run, reader, job)
             }
@@ -370,7 +372,6 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
                     chmod: chmod(rules.outgoing_chmod.as_deref(), umask)?,
                     symlink_targets: rules.symlink_targets,
                     numeric_ids: rules.numeric_ids,
-                    enter_thread: rules.enter_thread,
                 };
                 sender::run(run, reader, job)
             }

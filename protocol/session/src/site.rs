@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::symlinks::SymlinkTargets;
 use bascule_engine::tree::Target;
+use bascule_wire::args::Direction;
 use bascule_wire::filter::Rule;
 
 /// Who is at the other end.
@@ -92,8 +93,9 @@ pub trait OpenModule: Send {
     fn after_transfer(&mut self, exit: ExitCode);
 }
 
-/// Runs first on every engine thread of a session, to give up privileges.
-pub type EnterThread = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
+/// Runs first on a session's engine thread, to give up privileges: those that the direction does not
+/// need. Threads started from there inherit what is left.
+pub type EnterThread = Arc<dyn Fn(Direction) -> io::Result<()> + Send + Sync>;
 
 /// What a module allows and how it behaves.
 #[derive(Clone)]
@@ -122,6 +124,6 @@ pub struct ModuleRules {
     pub timeout: u32,
     /// How the targets of symlinks are stored (§19.7).
     pub symlink_targets: SymlinkTargets,
-    /// Gives up privileges, per thread.
+    /// Gives up privileges.
     pub enter_thread: Option<EnterThread>,
 }

@@ -56,12 +56,7 @@ pub struct Job {
     pub numeric_ids: bool,
     /// The file mode creation mask of this process.
     pub umask: u32,
-    /// Run first on every thread that this side starts.
-    pub enter_thread: Option<EnterThread>,
 }
-
-/// Gives up privileges on a new thread.
-pub type EnterThread = Arc<dyn Fn() -> std::io::Result<()> + Send + Sync>;
 
 /// Receives a tree: reads the list, runs the generator, rebuilds the files.
 ///
@@ -107,20 +102,11 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
             root_created: place.created,
         },
     );
-    let enter_thread = job.enter_thread;
     let generator_run = Arc::clone(run);
     let generator = thread::Builder::new()
         .name("generator".into())
         .spawn(move || {
-            let entered = enter_thread.map_or(Ok(()), |enter| enter());
-            let ended = entered
-                .map_err(|error| {
-                    Fatal::new(
-                        ExitCode::FileIo,
-                        format!("the generator could not take the module's user: {error}"),
-                    )
-                })
-                .and_then(|()| generator.run());
+            let ended = generator.run();
             if let Err(failure) = &ended {
                 // The receiver may be waiting for answers to requests that never went out.
                 generator_run.abandon_after(failure);

@@ -233,14 +233,6 @@ fn encode(writer: &WireWriter, encoder: &mut EntryEncoder, found: &[Found]) -> R
 
 /// The walker's thread: lists directories depth first, as far ahead as the queue has room.
 fn walk(run: &Arc<Run>, job: Job, feed: &Feed<Batch>) -> Result<(), Fatal> {
-    if let Some(enter) = &job.enter_thread {
-        enter().map_err(|error| {
-            Fatal::new(
-                ExitCode::FileIo,
-                format!("the walker could not take the module's user: {error}"),
-            )
-        })?;
-    }
     let version = run.negotiated.version;
     let incremental = run.negotiated.incremental();
     let Job { args, filters, module, chmod, symlink_targets, .. } = job;

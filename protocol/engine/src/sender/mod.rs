@@ -26,7 +26,6 @@ use crate::filter::{FilterSet, ModuleFilter};
 use crate::link::WireReader;
 use crate::observe::{Event, Item};
 use crate::outcome::{ExitCode, Fatal};
-use crate::receiver::EnterThread;
 use crate::run::{Run, Side, add};
 use crate::symlinks::SymlinkTargets;
 use crate::tree::Reach;
@@ -49,8 +48,6 @@ pub struct Job {
     /// The module takes owners by number whatever the peer does: names still have their place on
     /// the wire, but none are sent.
     pub numeric_ids: bool,
-    /// Run first on every thread that this side starts.
-    pub enter_thread: Option<EnterThread>,
 }
 
 /// Sends a tree: lists it and answers every request.
