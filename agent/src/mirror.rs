@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bascule_engine::observe::{Event, Observer, Silent};
@@ -13,13 +13,14 @@ use bascule_engine::receiver::Destination;
 use bascule_engine::run::IO_ERROR_DELETE_LIMIT;
 use bascule_engine::stop::Stop;
 use bascule_engine::walk::SourceArg;
-use bascule_session::client::{self, Greeted, LocalEnd, Login, Request};
+use bascule_session::client::{self, AskPassword, Greeted, LocalEnd, Login, Request};
 use bascule_session::error::SessionError;
 use bascule_session::server::{self, ServerOptions};
 use bascule_session::site::Peer;
 use bascule_wire::filter::Rule;
 use bascule_wire::{Options, Version};
 use clap::ArgMatches;
+use zeroize::Zeroizing;
 
 use crate::cli::{Connection, List, Mirror};
 use crate::connect::{Stream, connect};
@@ -201,7 +202,11 @@ async fn local_run(
 ) -> anyhow::Result<Ended> {
     let (ours, theirs) = tokio::io::duplex(DUPLEX);
     let site = Arc::new(LocalSite { tree: target.tree });
-    let server_options = ServerOptions { highest: Version::NEWEST, umask: umask() };
+    let server_options = ServerOptions {
+        highest: Version::NEWEST,
+        umask: umask(),
+        patience: Duration::from_secs(60),
+    };
     let peer = Peer::default();
     let serving = tokio::spawn(server::serve(
         theirs,
@@ -351,20 +356,21 @@ fn login(remote: &Remote, connection: &Connection) -> anyhow::Result<Login> {
         .unwrap_or_default();
     let password = match &connection.password_file {
         Some(file) if file == "-" => {
-            let mut text = Vec::new();
+            let mut text = Zeroizing::new(Vec::new());
             std::io::stdin().read_to_end(&mut text).context("reading the password")?;
             Some(first_line(&text))
         }
         Some(file) => Some(first_line(&bascule_platform::secret::read(file.as_ref())?)),
-        None => std::env::var_os("RSYNC_PASSWORD").map(|text| options::bytes(&text)),
+        None => std::env::var_os("RSYNC_PASSWORD").map(|text| options::bytes(&text).into()),
     };
-    let ask: fn() -> std::io::Result<Vec<u8>> =
-        || rpassword::prompt_password("Password: ").map(String::into_bytes);
+    let ask: AskPassword =
+        || rpassword::prompt_password("Password: ").map(|text| text.into_bytes().into());
     Ok(Login { user, password, ask: std::io::stdin().is_terminal().then_some(ask) })
 }
 
-fn first_line(text: &[u8]) -> Vec<u8> {
-    text.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default().to_vec()
+fn first_line(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
+    lines.next().unwrap_or_default().to_vec().into()
 }
 
 fn umask() -> u32 {

@@ -2,10 +2,12 @@
 //! wrong goes to the log, and passwords go nowhere.
 
 use std::fs::{File, Metadata};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use bascule_session::site::LoginAttempt;
+
+use zeroize::Zeroizing;
 
 use crate::glob;
 
@@ -211,13 +213,24 @@ fn check_secret(
             unusable(format!("the secrets file {shown} {why} (see \"strict modes\")"))
         })?;
     }
+    // Room for all of it at once: a buffer that grows leaves copies behind.
+    let room = usize::try_from(metadata.len().min(LARGEST_SECRETS)).unwrap_or(0) + 1;
+    let mut text = Zeroizing::new(Vec::with_capacity(room));
+    file.take(LARGEST_SECRETS)
+        .read_to_end(&mut text)
+        .map_err(|error| unusable(format!("cannot read the secrets file {shown}: {error}")))?;
     let mut known = false;
-    for line in BufReader::new(file.take(LARGEST_SECRETS)).split(b'\n') {
-        let line = line
-            .map_err(|error| unusable(format!("cannot read the secrets file {shown}: {error}")))?;
-        let Some(password) = password_of(&line, user, group) else {
+    for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        let Some(password) = password_of(line, user, group) else {
             continue;
         };
+        if is_hashed(password) {
+            return Err(unusable(format!(
+                "line {} of the secrets file {shown} holds a hash: rsync's login needs the password \
+                 itself (or use a client certificate)",
+                number + 1
+            )));
+        }
         known = true;
         if verify(attempt, password) {
             return Ok(());
@@ -234,6 +247,25 @@ fn check_secret(
 fn verify(attempt: &LoginAttempt<'_>, password: &[u8]) -> bool {
     bascule_wire::auth::verify(attempt.digest, password, attempt.challenge, attempt.response)
         && !password.is_empty()
+}
+
+/// Whether this is a hash as in `/etc/shadow` or an LDAP directory: nobody can prove to know what
+/// it was made of by rsync's challenge, and a hash that works as a password is worse than none.
+fn is_hashed(password: &[u8]) -> bool {
+    const CRYPT: [&[u8]; 10] =
+        [b"1", b"2a", b"2b", b"2y", b"5", b"6", b"7", b"y", b"gy", b"argon2id"];
+    let of_crypt = password.strip_prefix(b"$").is_some_and(|rest| {
+        let mut parts = rest.split(|byte| *byte == b'$');
+        parts.next().is_some_and(|scheme| CRYPT.contains(&scheme)) && parts.count() >= 2
+    });
+    let of_ldap = password.strip_prefix(b"{").is_some_and(|rest| {
+        let end = rest.iter().position(|byte| *byte == b'}').unwrap_or(0);
+        matches!(
+            &rest[..end],
+            b"SHA" | b"SSHA" | b"SSHA256" | b"SSHA512" | b"MD5" | b"SMD5" | b"CRYPT"
+        )
+    });
+    of_crypt || of_ldap
 }
 
 /// The password of a secrets line, if the line is the user's or the group's.
@@ -329,6 +361,18 @@ mod tests {
         assert_eq!(login("@sta*", secrets, "sam", "own"), Ok(Access::Module));
         assert_eq!(login("sam", secrets, "sam", "shared"), Err(LoginFailure::Mismatch));
         assert_eq!(login("@staff", secrets, "sam", "x"), Err(LoginFailure::Mismatch));
+    }
+
+    #[test]
+    fn a_hash_is_no_password() {
+        let secrets = "a:$6$salt$hash\nb:{SSHA}x\nc:$y$j9T$salt$hash\nd:$6.50\ne:{brace}\n";
+        for (user, password) in [("a", "$6$salt$hash"), ("b", "{SSHA}x"), ("c", "$y$j9T$salt$hash")]
+        {
+            let failure = login("*", secrets, user, password).expect_err("refused").to_string();
+            assert!(failure.contains("holds a hash") && !failure.contains(password), "{failure}");
+        }
+        assert_eq!(login("*", secrets, "d", "$6.50"), Ok(Access::Module));
+        assert_eq!(login("*", secrets, "e", "{brace}"), Ok(Access::Module));
     }
 
     #[test]

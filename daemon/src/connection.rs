@@ -1,6 +1,7 @@
 //! One client from its first byte to its last, and what the log says of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bascule_engine::observe::{Event, Observer};
 use bascule_engine::stop::Stop;
@@ -10,32 +11,59 @@ use bascule_wire::Version;
 use bascule_wire::args::Direction;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::arrival::Arrival;
+use crate::attempts::Attempts;
 use crate::client::Client;
+use crate::config::Global;
+use crate::crowd::{Crowd, Limits, Ticket};
 
 /// How every client is served.
 #[derive(Clone)]
 pub struct Connections {
     site: Arc<dyn Site>,
     options: ServerOptions,
+    crowd: Arc<Crowd>,
+    attempts: Arc<Attempts>,
 }
 
 impl Connections {
-    /// Serves a site; `highest` is the highest protocol number to offer.
-    pub fn new(site: Arc<dyn Site>, highest: Version) -> Self {
+    /// Serves a site within the limits of `global`; `highest` is the highest protocol number to
+    /// offer.
+    pub fn new(site: Arc<dyn Site>, highest: Version, global: &Global) -> Self {
         let umask = bascule_platform::umask();
-        Self { site, options: ServerOptions { highest, umask } }
+        let patience = Duration::from_secs(global.handshake_timeout.unsigned_abs());
+        let limits = |total: i64, per_address: i64| Limits {
+            total: usize::try_from(total).unwrap_or(usize::MAX),
+            per_address: usize::try_from(per_address).unwrap_or(usize::MAX),
+        };
+        let openings = limits(global.max_openings, global.max_openings_per_address);
+        let transfers = limits(global.max_transfers, global.max_transfers_per_address);
+        Self {
+            site,
+            options: ServerOptions { highest, umask, patience },
+            crowd: Arc::new(Crowd::new(openings, transfers)),
+            attempts: Arc::default(),
+        }
+    }
+
+    /// Gives a client its place among the others. `stop` is made when it has to go.
+    pub fn arrive(&self, peer: &Peer, stop: &Stop) -> Ticket {
+        self.crowd.arrive(peer.address, stop.clone())
     }
 
     /// Serves one client to its end. `stop` cuts it short.
-    pub async fn serve<S>(&self, stream: S, peer: Peer, stop: Stop)
+    pub async fn serve<S>(&self, stream: S, peer: Peer, ticket: Ticket, stop: Stop)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let address = Client { address: peer.address, ..Client::default() }.address_text();
         tracing::debug!(address, "connected");
-        let site = Arc::clone(&self.site);
+        let ticket = Arc::new(ticket);
+        let (site, attempts) = (Arc::clone(&self.site), Arc::clone(&self.attempts));
+        let site = Arc::new(Arrival { site, ticket: Arc::clone(&ticket), attempts });
         let problems = Arc::new(Problems { address: address.clone() });
         let served = serve(stream, site, peer, self.options, problems, stop).await;
+        drop(ticket);
         report(&address, &served);
     }
 }

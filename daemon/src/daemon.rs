@@ -109,8 +109,9 @@ async fn serve_config(daemon: Daemon) -> Result<(), Failure> {
     let tls_port = u16::try_from(global.tls_port).ok().filter(|port| *port != 0);
     let certificate = certificate(&config)?;
     let limited = config.modules.iter().any(|module| module.rules.max_connections > 0);
+    let global = config.global.clone();
     let site = DaemonSite::following(daemon.config, daemon.dparam, Arc::new(config));
-    let connections = Connections::new(Arc::new(site), highest);
+    let connections = Connections::new(Arc::new(site), highest, &global);
     if single {
         if limited {
             tracing::warn!(
@@ -153,8 +154,10 @@ async fn serve_directory(serve: Serve) -> Result<(), Failure> {
     print!("{}", zero.instructions(serve.address.as_deref(), port, fingerprint));
     // Nobody may be reading; the daemon works all the same.
     let _ = std::io::stdout().flush();
-    let site = DaemonSite::fixed(Arc::new(zero.config()));
-    let connections = Connections::new(Arc::new(site), Version::NEWEST);
+    let config = zero.config();
+    let global = config.global.clone();
+    let site = DaemonSite::fixed(Arc::new(config));
+    let connections = Connections::new(Arc::new(site), Version::NEWEST, &global);
     listen(Doorkeeper::new(connections, Some(Arc::new(certificate))), listeners).await;
     Ok(())
 }
@@ -219,7 +222,9 @@ async fn serve_single(connections: Connections, on_stdin: Option<StdinClient>) {
         None => {
             inherited::wait_on_stdio();
             let pipe = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
-            connections.serve(pipe, Peer::default(), stop).await;
+            let peer = Peer::default();
+            let ticket = connections.arrive(&peer, &stop);
+            connections.serve(pipe, peer, ticket, stop).await;
         }
     }
     signals.abort();

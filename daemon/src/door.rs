@@ -44,20 +44,52 @@ impl Doorkeeper {
 
     /// Serves one client to its end.
     pub async fn serve(&self, stream: TcpStream, peer: Peer, door: Door, stop: Stop) {
+        let ticket = self.connections.arrive(&peer, &stop);
         let Some(certificate) = self.certificate.clone() else {
-            return self.connections.serve(stream, peer, stop).await;
+            return self.connections.serve(stream, peer, ticket, stop).await;
         };
-        match speaks_tls(&stream, door).await {
-            Ok(false) => self.connections.serve(stream, peer, stop).await,
-            Ok(true) => match handshake(stream, certificate).await {
-                Ok(Secured { stream, user }) => {
-                    let peer = Peer { is_secure: true, certificate_user: user, ..peer };
-                    self.connections.serve(stream, peer, stop).await;
-                }
-                Err(error) => note(&peer, &error),
-            },
+        let entered = tokio::select! {
+            entered = enter(stream, certificate, door) => entered,
+            () = stopped(&stop) => return,
+        };
+        match entered {
+            Ok(Entered::Plain(stream)) => self.connections.serve(stream, peer, ticket, stop).await,
+            Ok(Entered::Secured(secured)) => {
+                let Secured { stream, user } = *secured;
+                let peer = Peer { is_secure: true, certificate_user: user, ..peer };
+                self.connections.serve(stream, peer, ticket, stop).await;
+            }
             Err(error) => note(&peer, &error),
         }
+    }
+}
+
+/// A client behind the door.
+enum Entered {
+    Plain(TcpStream),
+    Secured(Box<Secured<TcpStream>>),
+}
+
+async fn enter(
+    stream: TcpStream,
+    certificate: Arc<Certificate>,
+    door: Door,
+) -> io::Result<Entered> {
+    Ok(if speaks_tls(&stream, door).await? {
+        Entered::Secured(Box::new(handshake(stream, certificate).await?))
+    } else {
+        Entered::Plain(stream)
+    })
+}
+
+/// Waits until the client has to go.
+async fn stopped(stop: &Stop) {
+    let (asked, ask) = tokio::sync::oneshot::channel();
+    stop.on_stop(move || {
+        let _ = asked.send(());
+    });
+    if ask.await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -50,15 +50,15 @@ mod unix {
 
         /// Serves this client to its end.
         pub async fn serve(self, connections: &Connections, stop: Stop) {
+            let address = match &self {
+                Self::Network(_, address) => Some(*address),
+                Self::Local(_) => None,
+            };
+            let peer = Peer { address, ..Peer::default() };
+            let ticket = connections.arrive(&peer, &stop);
             match self {
-                Self::Network(stream, address) => {
-                    connections
-                        .serve(stream, Peer { address: Some(address), ..Peer::default() }, stop)
-                        .await;
-                }
-                Self::Local(stream) => {
-                    connections.serve(stream, Peer::default(), stop).await;
-                }
+                Self::Network(stream, _) => connections.serve(stream, peer, ticket, stop).await,
+                Self::Local(stream) => connections.serve(stream, peer, ticket, stop).await,
             }
         }
     }

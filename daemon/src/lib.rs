@@ -5,12 +5,15 @@
 //! and [`exec`].
 
 pub mod accounts;
+pub mod arrival;
+pub mod attempts;
 pub mod auth;
 pub mod claims;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod connection;
+pub mod crowd;
 pub mod daemon;
 pub mod door;
 pub mod exec;

@@ -164,7 +164,7 @@ fn host(address: Option<&str>) -> String {
 fn password(file: &Path) -> anyhow::Result<String> {
     match bascule_platform::secret::read(file) {
         Ok(bytes) => {
-            let text = String::from_utf8(bytes).unwrap_or_default();
+            let text = std::str::from_utf8(&bytes).unwrap_or_default();
             let password = text.lines().next().unwrap_or_default().to_owned();
             if password.is_empty() {
                 bail!("{} holds no password; remove it to get a new one", file.display());

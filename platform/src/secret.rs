@@ -3,11 +3,13 @@
 use std::io;
 use std::path::Path;
 
-/// Reads a file that only its owner may read.
+use zeroize::Zeroizing;
+
+/// Reads a file that only its owner may read. What was read is wiped from memory when it is dropped.
 ///
 /// # Errors
 /// When it cannot be read, and on Unix when others may read it.
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     read_as(path, "the password file")
 }
 
@@ -15,7 +17,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_as(path: &Path, what: &str) -> io::Result<Vec<u8>> {
+pub fn read_as(path: &Path, what: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
     };
@@ -31,5 +33,5 @@ pub fn read_as(path: &Path, what: &str) -> io::Result<Vec<u8>> {
             ));
         }
     }
-    std::fs::read(path).map_err(named)
+    std::fs::read(path).map(Zeroizing::new).map_err(named)
 }

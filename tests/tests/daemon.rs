@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use bascule_tests::judge::{describe, differences};
 use bascule_tests::peer::{Daemon, Whose, mirror, program};
@@ -176,6 +177,99 @@ fn a_thousand_idle_connections_keep_nobody_out() {
         same(&root.join("from"), &root.join("to"));
     }
     drop(idle);
+}
+
+/// A connection to the daemon from a chosen address of this machine.
+fn connect_from(address: [u8; 4], port: u16) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let at = |address: [u8; 4], port| std::net::SocketAddr::from((address, port));
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &at(address, 0)).expect("an address of the loopback network");
+    connect(&socket, &at([127, 0, 0, 1], port)).expect("it listens");
+    socket.into()
+}
+
+/// Whether the other end has closed, without waiting for it.
+fn is_closed(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("a socket");
+    let mut rest = Vec::new();
+    let read = (&mut &*stream).read_to_end(&mut rest);
+    !read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+#[test]
+fn a_crowd_at_the_door_makes_room_for_others_and_transfers_are_limited() {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let root = scratch.path();
+    source(&root.join("from")).expect("a source");
+    let limits = "max openings per address = 10\nmax openings = 20\n\
+                  max transfers per address = 1\nmax transfers = 2\n";
+    let daemon = Daemon::start(Whose::Ours, root, &format!("{limits}{}", config(root, "")));
+    let guest = connect_from([127, 0, 0, 9], daemon.port);
+    let flood: Vec<_> = (0..50).map(|_| connect_from([127, 0, 0, 8], daemon.port)).collect();
+    let began = std::time::Instant::now();
+    while flood.iter().filter(|stream| !is_closed(stream)).count() > 10 {
+        assert!(began.elapsed() < Duration::from_secs(30), "nobody was sent away");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!is_closed(&guest), "the flood comes from another address");
+    let from = format!("{}/from/", root.display());
+    let url = format!("rsync://127.0.0.1:{}/m/to/", daemon.port);
+    let ran = mirror(Whose::Rsync, &[], None, [&from, &url]);
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    same(&root.join("from"), &root.join("to"));
+
+    // One that transfers from this address, and the next is refused by name.
+    file(&root.join("from"), b"big", &noise(7, 3_000_000), 0o644, (0, 0)).expect("a file");
+    let slow: Vec<_> = ["--bwlimit=100".to_owned()].to_vec();
+    let mut first = bascule_tests::peer::client(Whose::Ours, &slow);
+    let mut first = first
+        .args([&from, &format!("rsync://127.0.0.1:{}/m/slow/", daemon.port)])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    while !root.join("slow/a.txt").exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it does not transfer");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for whose in [Whose::Ours, Whose::Rsync] {
+        let refused = mirror(whose, &[], None, [&from, &url]);
+        assert_ne!(refused.code, 0, "{whose}");
+        let text = "max connections (1) reached -- try again later";
+        assert!(refused.said.contains(text), "{whose}: {}", refused.said);
+    }
+    first.kill().expect("it runs");
+    first.wait().expect("it ends");
+}
+
+#[test]
+fn guessing_is_slowed_down_and_a_right_login_is_not() {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let root = scratch.path();
+    source(&root.join("from")).expect("a source");
+    fs::write(root.join("secrets"), "alice:right\n").expect("a file");
+    fs::set_permissions(root.join("secrets"), fs::Permissions::from_mode(0o600)).expect("a mode");
+    let locked = format!(
+        "auth users = alice\nsecrets file = {0}/secrets\npre-xfer exec = env > {0}/environment\n",
+        root.display()
+    );
+    let daemon = Daemon::start(Whose::Ours, root, &config(root, &locked));
+    let from = format!("{}/from/", root.display());
+    let url = format!("rsync://alice@127.0.0.1:{}/m/to/", daemon.port);
+    for _ in 0..3 {
+        let refused = mirror(Whose::Ours, &[], Some("wrong"), [&from, &url]);
+        assert_eq!(refused.code, 5, "{}", refused.said);
+    }
+    let let_in = mirror(Whose::Ours, &[], Some("right"), [&from, &url]);
+    assert_eq!(let_in.code, 0, "{}", let_in.said);
+    same(&root.join("from"), &root.join("to"));
+    let log = fs::read_to_string(root.join(format!("daemon-{}.log", daemon.port))).expect("a log");
+    assert_eq!(log.matches("login failed").count(), 3, "{log}");
+    let environment = fs::read_to_string(root.join("environment")).expect("the hook ran");
+    assert!(environment.contains("RSYNC_USER_NAME=alice"), "{environment}");
+    for text in [log, environment, let_in.said] {
+        assert!(!text.contains("wrong") && !text.contains("right"), "{text}");
+    }
 }
 
 #[test]

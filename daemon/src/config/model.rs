@@ -59,6 +59,14 @@ pub struct Global {
     pub tls_client_ca: Option<String>,
     /// 0 means none.
     pub tls_port: i64,
+    /// Seconds for each step up to the transfer.
+    pub handshake_timeout: i64,
+    /// Clients that are being let in; one more lets the oldest go.
+    pub max_openings: i64,
+    pub max_openings_per_address: i64,
+    /// Clients that transfer; one more is refused.
+    pub max_transfers: i64,
+    pub max_transfers_per_address: i64,
 }
 
 impl Default for Global {
@@ -74,6 +82,11 @@ impl Default for Global {
             tls_key: None,
             tls_client_ca: None,
             tls_port: 0,
+            handshake_timeout: 60,
+            max_openings: 500,
+            max_openings_per_address: 100,
+            max_transfers: 200,
+            max_transfers_per_address: 50,
         }
     }
 }

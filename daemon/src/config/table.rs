@@ -8,12 +8,18 @@ use super::params::{Field, Parameter, Scope, Support, boolean, is_unset};
 use super::reader::shorten;
 use crate::{auth, hosts};
 
-/// The parameters of rsyncd.conf(5) as of rsync 3.5, and those of TLS, which are Bascule's own.
+/// The parameters of rsyncd.conf(5) as of rsync 3.5, and those that are Bascule's own: TLS, walls and
+/// limits.
 #[rustfmt::skip]
 pub const PARAMETERS: &[Parameter] = &[
     // The daemon.
     row("address", Global, Text(|s| &mut s.global.address), Works),
     row("listen backlog", Global, Integer(1..=65535, |s| &mut s.global.listen_backlog), Works),
+    row("handshake timeout", Global, Integer(1..=3600, |s| &mut s.global.handshake_timeout), Works),
+    row("max openings", Global, Integer(1..=100_000, |s| &mut s.global.max_openings), Works),
+    row("max openings per address", Global, Integer(1..=100_000, |s| &mut s.global.max_openings_per_address), Works),
+    row("max transfers", Global, Integer(1..=100_000, |s| &mut s.global.max_transfers), Works),
+    row("max transfers per address", Global, Integer(1..=100_000, |s| &mut s.global.max_transfers_per_address), Works),
     row("log file", GlobalForNow, Text(|s| &mut s.global.log_file), Works),
     row("motd file", Global, Text(|s| &mut s.global.motd_file), Works),
     row("pid file", Global, Text(|s| &mut s.global.pid_file), Works),

@@ -21,6 +21,7 @@ use bascule_wire::{Negotiated, Options, Version};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use zeroize::Zeroizing;
 
 use crate::error::SessionError;
 use crate::opening::Opening;
@@ -34,11 +35,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Login {
     /// The user; empty means `nobody`.
     pub user: String,
-    /// The password; `None` when none was given.
-    pub password: Option<Vec<u8>>,
+    /// The password, wiped from memory after use; `None` when none was given.
+    pub password: Option<Zeroizing<Vec<u8>>>,
     /// Asks the user when the daemon wants a password and none was given; it may block.
-    pub ask: Option<fn() -> std::io::Result<Vec<u8>>>,
+    pub ask: Option<AskPassword>,
 }
+
+/// Asks the user for a password.
+pub type AskPassword = fn() -> std::io::Result<Zeroizing<Vec<u8>>>;
 
 /// What this end brings to the transfer.
 #[derive(Clone)]
@@ -362,7 +366,7 @@ where
 }
 
 /// The password that was given, or that the user types now.
-async fn password(login: &Login) -> Result<Vec<u8>, SessionError> {
+async fn password(login: &Login) -> Result<Zeroizing<Vec<u8>>, SessionError> {
     let missing = || {
         SessionError::new(
             ExitCode::ClientStart,

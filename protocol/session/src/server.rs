@@ -29,9 +29,6 @@ use crate::paths;
 use crate::role::{Conversation, Work};
 use crate::site::{LoginAttempt, ModuleRules, OpenModule, Peer, Refusal, Site};
 
-/// How long a client may take for each step of the opening.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// How a connection was served.
 #[derive(Debug, Default)]
 pub struct Served {
@@ -52,6 +49,8 @@ pub struct ServerOptions {
     pub highest: Version,
     /// The file mode creation mask of this process.
     pub umask: u32,
+    /// How long a client may take for each step of the opening.
+    pub patience: Duration,
 }
 
 /// Serves one connection to its end. Nothing that a peer does makes this fail for another.
@@ -67,11 +66,11 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut served = Served::default();
-    let mut opening = Opening::new(stream, PATIENCE);
+    let mut opening = Opening::new(stream, options.patience);
     let opened = tokio::select! {
         opened = open(&mut opening, &site, &peer, options) => opened,
         () = crate::client::stopped(&stop) => {
-            Err(SessionError::new(ExitCode::Interrupted, "the server is stopping"))
+            Err(SessionError::new(ExitCode::Interrupted, "the server is stopping, or too many others are being let in"))
         }
     };
     let entered = match opened {
@@ -222,6 +221,7 @@ where
         let challenge = auth::challenge(digest, &random()?);
         opening.send(&ServerLine::AuthRequired { challenge: challenge.clone() }.to_line()).await?;
         let response = auth::Response::parse(&opening.line().await?);
+        tokio::time::sleep(module.login_delay(&response.user)).await;
         let (back, checked) = on_blocking_thread(move || {
             let checked = module.login(&LoginAttempt {
                 user: &response.user,

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::symlinks::SymlinkTargets;
@@ -70,6 +71,11 @@ pub struct LoginAttempt<'a> {
 pub trait OpenModule: Send {
     /// Whether a login is needed.
     fn needs_login(&self) -> bool;
+
+    /// How long a login of `user` has to wait before it is checked: nothing is held up meanwhile.
+    fn login_delay(&self, _user: &[u8]) -> Duration {
+        Duration::ZERO
+    }
 
     /// Checks a login (`auth users`, secrets file) and remembers the user.
     ///

@@ -1,0 +1,78 @@
+//! A site as one client meets it: with its place in the crowd, and slowed down when it guesses.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bascule_engine::outcome::ExitCode;
+use bascule_session::site::{
+    LoginAttempt, ModuleLine, ModuleRules, OpenModule, Peer, Refusal, Site,
+};
+
+use crate::attempts::Attempts;
+use crate::crowd::{Reached, Ticket};
+
+/// The site for one client.
+pub struct Arrival {
+    /// The daemon's own.
+    pub site: Arc<dyn Site>,
+    /// The client's place.
+    pub ticket: Arc<Ticket>,
+    /// All clients' failed logins.
+    pub attempts: Arc<Attempts>,
+}
+
+impl Site for Arrival {
+    fn motd(&self) -> Option<Vec<u8>> {
+        self.site.motd()
+    }
+
+    fn modules(&self, peer: &Peer) -> Vec<ModuleLine> {
+        self.site.modules(peer)
+    }
+
+    fn open(&self, name: &[u8], peer: &Peer) -> Result<Box<dyn OpenModule>, Refusal> {
+        let module = self.site.open(name, peer)?;
+        let (ticket, attempts) = (Arc::clone(&self.ticket), Arc::clone(&self.attempts));
+        Ok(Box::new(ArrivedAt { module, ticket, attempts, peer: peer.clone() }))
+    }
+}
+
+struct ArrivedAt {
+    module: Box<dyn OpenModule>,
+    ticket: Arc<Ticket>,
+    attempts: Arc<Attempts>,
+    peer: Peer,
+}
+
+impl OpenModule for ArrivedAt {
+    fn needs_login(&self) -> bool {
+        self.module.needs_login()
+    }
+
+    fn login_delay(&self, user: &[u8]) -> Duration {
+        self.attempts.begin(self.peer.address, user, Instant::now())
+    }
+
+    fn login(&mut self, attempt: &LoginAttempt<'_>) -> Result<(), Refusal> {
+        self.module.login(attempt)?;
+        self.attempts.succeeded(self.peer.address, attempt.user);
+        Ok(())
+    }
+
+    fn enter(&mut self) -> Result<ModuleRules, Refusal> {
+        self.module.enter()
+    }
+
+    fn before_transfer(&mut self, args: &[Vec<u8>]) -> Result<(), Refusal> {
+        self.ticket.transfer().map_err(|Reached(limit)| {
+            let address = self.peer.address.map(|address| address.to_string());
+            tracing::warn!(address, limit, "too many transfers");
+            Refusal(format!("max connections ({limit}) reached -- try again later"))
+        })?;
+        self.module.before_transfer(args)
+    }
+
+    fn after_transfer(&mut self, exit: ExitCode) {
+        self.module.after_transfer(exit);
+    }
+}
