@@ -43,6 +43,12 @@ pub struct Mirror {
     /// Filters and options of the run.
     #[command(flatten)]
     pub run: RunOptions,
+    /// Try again so often after the connection was not to be had, broke or fell silent.
+    #[arg(long, value_name = "NUM", default_value_t = 10)]
+    pub retries: u32,
+    /// Seconds before the first new attempt; the wait doubles with each, up to a minute.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub retry_wait: u64,
     /// Print a JSON document about the run instead of the summary.
     #[arg(long)]
     pub json: bool,
@@ -112,12 +118,13 @@ pub struct Connection {
     /// The daemon's port when the URL names none.
     #[arg(long, value_name = "PORT", default_value_t = 873)]
     pub port: u16,
-    /// Give up when nothing has moved for this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    /// Give up when nothing has moved for this many seconds; 0 waits for ever.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub timeout: u32,
-    /// Give up when the daemon has not answered after this many seconds.
-    #[arg(long, value_name = "SECONDS")]
-    pub contimeout: Option<u64>,
+    /// Give up an address that has not answered after this many seconds; 0 leaves that to the
+    /// system.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub contimeout: u64,
     /// For rsyncs://: trust the authorities in FILE (PEM) instead of this system's.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<OsString>,
@@ -137,11 +144,11 @@ impl Connection {
     pub fn arguments(&self) -> Vec<OsString> {
         let Self { password_file, port, timeout, contimeout, .. } = self;
         let Self { ca_file, client_cert, client_key, allow_plain, .. } = self;
-        let number = |number: Option<u64>| number.map(|number| number.to_string().into());
+        let number = |number: u64| Some(number.to_string().into());
         let given = [
             ("--password-file", password_file.clone()),
-            ("--port", number(Some((*port).into()))),
-            ("--timeout", number(Some((*timeout).into()))),
+            ("--port", number((*port).into())),
+            ("--timeout", number((*timeout).into())),
             ("--contimeout", number(*contimeout)),
             ("--ca-file", ca_file.clone()),
             ("--client-cert", client_cert.clone()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bascule_session::client;
 use bascule_session::error::SessionError;
+use bascule_session::tcp::Line;
 use bascule_session::tls::{Connector, Identity, Trust};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -18,6 +19,14 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
+/// A connection that was made.
+pub struct Connected {
+    /// What is said over it.
+    pub stream: Box<dyn Stream>,
+    /// The line beneath; `None` when the system has no more handles.
+    pub line: Option<Line>,
+}
+
 /// Connects to a daemon as its location says.
 ///
 /// # Errors
@@ -26,9 +35,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub async fn connect(
     remote: &Remote,
     connection: &Connection,
-) -> anyhow::Result<Result<Box<dyn Stream>, SessionError>> {
+) -> anyhow::Result<Result<Connected, SessionError>> {
     let port = remote.port.unwrap_or(connection.port);
-    let limit = connection.contimeout.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    let limit = Some(connection.contimeout).filter(|seconds| *seconds > 0).map(Duration::from_secs);
     let seen = Seen::open();
     let connector = match remote.security {
         Security::Plain => {
@@ -58,8 +67,9 @@ pub async fn connect(
         Ok(stream) => stream,
         Err(error) => return Ok(Err(error)),
     };
+    let line = Line::of(&stream).ok();
     let Some(connector) = connector else {
-        return Ok(Ok(Box::new(stream)));
+        return Ok(Ok(Connected { stream: Box::new(stream), line }));
     };
     Ok(match connector.connect(&remote.host, stream).await {
         Ok(stream) => {
@@ -69,7 +79,7 @@ pub async fn connect(
                     remote.host
                 );
             }
-            Ok(Box::new(stream))
+            Ok(Connected { stream: Box::new(stream), line })
         }
         Err(error) => Err(error),
     })

@@ -14,7 +14,8 @@ pub mod location;
 pub mod mirror;
 pub mod options;
 pub mod progress;
+pub mod remote;
 pub mod report;
 pub mod restore;
-
+pub mod retry;
 pub mod trash;

@@ -1,35 +1,34 @@
 //! `bascule mirror` and `bascule list`.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bascule_engine::observe::{Event, Observer, Silent};
-use bascule_engine::outcome::{ExitCode, Problem, Report, Severity};
+use bascule_engine::outcome::{ExitCode, Report};
 use bascule_engine::receiver::Destination;
-use bascule_engine::run::IO_ERROR_DELETE_LIMIT;
 use bascule_engine::stop::Stop;
 use bascule_engine::walk::SourceArg;
-use bascule_session::client::{self, AskPassword, Greeted, LocalEnd, Login, Request};
+use bascule_session::client::{self, LocalEnd, Login, Request};
 use bascule_session::error::SessionError;
 use bascule_session::server::{self, ServerOptions};
 use bascule_session::site::Peer;
 use bascule_wire::filter::Rule;
 use bascule_wire::{Options, Version};
 use clap::ArgMatches;
-use zeroize::Zeroizing;
 
-use crate::cli::{Connection, List, Mirror};
-use crate::connect::{Stream, connect};
-use crate::guard::{Count, Disks};
+use crate::cli::{List, Mirror};
+use crate::connect::connect;
+use crate::guard::Disks;
 use crate::itemize::printable;
 use crate::listing::Lines;
 use crate::local::{self, LocalSite};
 use crate::location::{Location, Remote};
 use crate::options;
+use crate::remote::{self, Wanted, login};
 use crate::report::Console;
 
 /// Bytes that may wait between the two halves of a local mirror.
@@ -52,24 +51,25 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
     let observer: Arc<dyn Observer> = Arc::<Console>::clone(&console);
     let (report, outcome) = match destination {
         Location::Remote(remote) => {
-            let sources = local_sources(sources)?;
             let pair = remote.to_string();
-            if let Some(refused) = wrong_disk(&run, &sources, &pair)? {
+            let seen = local_sources(sources)?;
+            if let Some(refused) = wrong_disk(&run, &seen, &pair)? {
                 (Report::default(), Err(refused))
             } else {
+                let local = || Ok(LocalEnd::Source(local_sources(sources)?));
                 let paths = vec![remote.path.clone()];
-                let local = LocalEnd::Source(sources.clone());
-                let ended =
-                    remote_run(cli, remote, paths, local, &run, rules, observer, stop).await?;
-                remember_disks(&run, &sources, &pair, &ended);
+                let wanted = Wanted { remote, paths, options: &run, rules };
+                let ended = remote::mirror(cli, wanted, local, &console, &stop).await?;
+                remember_disks(&run, &seen, &pair, &ended);
                 ended
             }
         }
         Location::Local(destination) => match remote_sources(sources)? {
             Some((remote, paths)) => {
                 let target = local::destination(destination, absolute_temp_dir(cli))?;
-                let local = LocalEnd::Target(target);
-                remote_run(cli, &remote, paths, local, &run, rules, observer, stop).await?
+                let local = || Ok(LocalEnd::Target(target.clone()));
+                let wanted = Wanted { remote: &remote, paths, options: &run, rules };
+                remote::mirror(cli, wanted, local, &console, &stop).await?
             }
             None => {
                 // Both ends read the same disk: differences cost more than they save.
@@ -80,6 +80,8 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
                 let target = local::destination(destination, temp_dir)?;
                 // The target stages there already: its path means nothing to a module.
                 run.temp_dir.take_if(|_| temp_dir.is_some());
+                // There is no link that could be dead.
+                run.timeout = 0;
                 if let Some(refused) = wrong_disk(&run, &sources, &pair)? {
                     (Report::default(), Err(refused))
                 } else {
@@ -119,77 +121,8 @@ fn remember_disks(options: &Options, sources: &[SourceArg], destination: &str, e
     }
 }
 
-type Ended = (Report, Result<(), SessionError>);
-
-#[expect(clippy::too_many_arguments, reason = "one call joins the parts of a run")]
-async fn remote_run(
-    cli: &Mirror,
-    remote: &Remote,
-    paths: Vec<Vec<u8>>,
-    local: LocalEnd,
-    options: &Options,
-    filters: Vec<Rule>,
-    observer: Arc<dyn Observer>,
-    stop: Stop,
-) -> anyhow::Result<Ended> {
-    if remote.module.is_empty() {
-        bail!("{}: the module is missing; `bascule list` shows the daemon's modules", remote.host);
-    }
-    let mut request = Request {
-        module: remote.module.as_bytes().to_vec(),
-        paths,
-        options: options.clone(),
-        filters,
-        login: login(remote, &cli.connection)?,
-        local,
-        umask: umask(),
-    };
-    let mut greeted = match reach(remote, &cli.connection, options, &stop).await? {
-        Ok(greeted) => greeted,
-        Err(error) => return Ok((Report::default(), Err(error))),
-    };
-    let is_push = matches!(request.local, LocalEnd::Source(_));
-    let mut objection = None;
-    if let Some(guard) = options.delete_guard
-        && is_push
-        && !greeted.is_bascule()
-        && !options.dry_run
-    {
-        let count = Arc::new(Count::default());
-        let counting = Request { options: Count::options(options), ..request.clone() };
-        let counted = Arc::<Count>::clone(&count);
-        let (report, outcome) =
-            client::transfer_with(greeted, counting, counted, stop.clone()).await;
-        if outcome.is_err() {
-            return Ok((report, outcome));
-        }
-        objection = count.apply(&guard, &report, &mut request.options);
-        greeted = match reach(remote, &cli.connection, options, &stop).await? {
-            Ok(greeted) => greeted,
-            Err(error) => return Ok((Report::default(), Err(error))),
-        };
-    }
-    let told = Arc::clone(&observer);
-    let (mut report, outcome) = client::transfer_with(greeted, request, observer, stop).await;
-    if let Some(text) = objection {
-        told.on(&Event::Problem(&Problem::of_run(Severity::Warning, text)));
-        report.io_error |= IO_ERROR_DELETE_LIMIT;
-    }
-    Ok((report, outcome))
-}
-
-/// Connects to a daemon and hears its greeting.
-async fn reach(
-    remote: &Remote,
-    connection: &Connection,
-    options: &Options,
-    stop: &Stop,
-) -> anyhow::Result<Result<Greeted<Box<dyn Stream>>, SessionError>> {
-    Ok(match connect(remote, connection).await? {
-        Ok(stream) => client::greet(stream, options, stop).await,
-        Err(error) => Err(error),
-    })
-}
+/// How a run ended, and why it ended early.
+pub(crate) type Ended = (Report, Result<(), SessionError>);
 
 /// Mirrors between two folders of this machine, with the daemon in this process.
 async fn local_run(
@@ -294,7 +227,7 @@ pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
     options.times = true;
     options.perms = true;
     let stream = match connect(&remote, &cli.connection).await? {
-        Ok(stream) => stream,
+        Ok(connected) => connected.stream,
         Err(error) => return Ok(failed(&error)),
     };
     if remote.module.is_empty() {
@@ -347,32 +280,6 @@ fn failed(error: &SessionError) -> ExitCode {
     error.exit
 }
 
-fn login(remote: &Remote, connection: &Connection) -> anyhow::Result<Login> {
-    let user = remote
-        .user
-        .clone()
-        .or_else(|| std::env::var("USER").ok())
-        .or_else(|| std::env::var("LOGNAME").ok())
-        .unwrap_or_default();
-    let password = match &connection.password_file {
-        Some(file) if file == "-" => {
-            let mut text = Zeroizing::new(Vec::new());
-            std::io::stdin().read_to_end(&mut text).context("reading the password")?;
-            Some(first_line(&text))
-        }
-        Some(file) => Some(first_line(&bascule_platform::secret::read(file.as_ref())?)),
-        None => std::env::var_os("RSYNC_PASSWORD").map(|text| options::bytes(&text).into()),
-    };
-    let ask: AskPassword =
-        || rpassword::prompt_password("Password: ").map(|text| text.into_bytes().into());
-    Ok(Login { user, password, ask: std::io::stdin().is_terminal().then_some(ask) })
-}
-
-fn first_line(text: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
-    lines.next().unwrap_or_default().to_vec().into()
-}
-
-fn umask() -> u32 {
+pub(crate) fn umask() -> u32 {
     bascule_platform::umask()
 }

@@ -71,6 +71,16 @@ impl Counts {
         }
     }
 
+    /// A new attempt lists and checks everything again; what was moved stays moved.
+    fn start_over(&self) {
+        let moved = self.moved_bytes.load(Ordering::Relaxed);
+        self.requested_bytes.store(moved, Ordering::Relaxed);
+        for counter in [&self.listed, &self.listed_bytes, &self.checked, &self.checked_bytes] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        self.list_complete.store(false, Ordering::Relaxed);
+    }
+
     fn snapshot(&self) -> Snapshot {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let moved_bytes = get(&self.moved_bytes);
@@ -180,6 +190,11 @@ impl Progress {
     /// Takes note of an event.
     pub fn note(&self, event: &Event<'_>) {
         self.counts.note(event);
+    }
+
+    /// Counts a new attempt from the beginning.
+    pub fn start_over(&self) {
+        self.counts.start_over();
     }
 
     /// Prints something above the line.

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bascule_engine::observe::{Event, Observer};
@@ -13,6 +13,7 @@ use bascule_wire::Options;
 use crate::human::{duration, size};
 use crate::itemize;
 use crate::progress::Progress;
+use crate::retry::Failed;
 
 /// Problems that a JSON document lists at most.
 const MAX_PROBLEMS: usize = 1000;
@@ -26,6 +27,7 @@ pub struct Console {
     progress: Progress,
     deletions: AtomicU64,
     problems: Mutex<Vec<Problem>>,
+    failed_attempts: Mutex<Vec<Failed>>,
 }
 
 impl Console {
@@ -39,7 +41,26 @@ impl Console {
             progress: Progress::start(progress && !options.quiet),
             deletions: AtomicU64::new(0),
             problems: Mutex::new(Vec::new()),
+            failed_attempts: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Tells that an attempt has failed on the way, and that the next begins in a while. Its
+    /// trouble with files is forgotten: the next attempt looks at everything again.
+    pub fn try_again(&self, error: &SessionError, failed: u32, attempts: u32, pause: Duration) {
+        self.progress.above(|| {
+            let _ = writeln!(
+                std::io::stderr(),
+                "bascule: attempt {failed} of {attempts} failed (code {}): {error}; the next \
+                 begins in {}",
+                error.exit.code(),
+                duration(pause.as_secs_f64().ceil()),
+            );
+        });
+        self.progress.start_over();
+        unpoisoned(&self.problems).clear();
+        let failed = Failed { exit: error.exit, text: error.text.clone() };
+        unpoisoned(&self.failed_attempts).push(failed);
     }
 
     fn print(&self, line: &str) {
@@ -74,7 +95,8 @@ impl Console {
             if options.stats {
                 self.print(&statistics(&report));
             }
-            self.print(&summary(options, &report, exit, elapsed));
+            let failed = unpoisoned(&self.failed_attempts);
+            self.print(&summary(options, &report, exit, elapsed, &failed));
         }
         exit
     }
@@ -87,7 +109,8 @@ impl Console {
         error: Option<String>,
         elapsed: Duration,
     ) -> serde_json::Value {
-        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let problems = unpoisoned(&self.problems);
+        let failed_attempts = unpoisoned(&self.failed_attempts);
         let counters = &report.counters;
         serde_json::json!({
             "exit_code": exit.code(),
@@ -96,6 +119,11 @@ impl Console {
             "error": error,
             "dry_run": options.dry_run,
             "seconds": elapsed.as_secs_f64(),
+            "attempts": failed_attempts.len() + 1,
+            "failed_attempts": failed_attempts.iter().map(|failed| serde_json::json!({
+                "exit_code": failed.exit.code(),
+                "error": failed.text,
+            })).collect::<Vec<_>>(),
             "files_listed": counters.listed_files,
             "entries_listed": counters.listed,
             "bytes_listed": counters.listed_bytes,
@@ -143,7 +171,7 @@ impl Observer for Console {
                         let _ = writeln!(std::io::stderr(), "{whose}{text}");
                     });
                 }
-                let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut problems = unpoisoned(&self.problems);
                 if problems.len() < MAX_PROBLEMS {
                     problems.push((*problem).clone());
                 }
@@ -151,6 +179,11 @@ impl Observer for Console {
             _ => {}
         }
     }
+}
+
+/// A panic elsewhere must not hide what is being reported.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn statistics(report: &Report) -> String {
@@ -173,7 +206,13 @@ fn statistics(report: &Report) -> String {
     )
 }
 
-fn summary(options: &Options, report: &Report, exit: ExitCode, elapsed: Duration) -> String {
+fn summary(
+    options: &Options,
+    report: &Report,
+    exit: ExitCode,
+    elapsed: Duration,
+    failed_attempts: &[Failed],
+) -> String {
     let counters = &report.counters;
     let verdict = match (exit, options.dry_run) {
         (ExitCode::Success, false) => "complete".to_owned(),
@@ -186,7 +225,7 @@ fn summary(options: &Options, report: &Report, exit: ExitCode, elapsed: Duration
         0 => String::new(),
         matched => format!(" ({} of it was there already)", size(matched)),
     };
-    let lines = [
+    let mut lines = vec![
         format!("{verdict}, after {}", duration(elapsed.as_secs_f64())),
         format!("  listed       {} files, {}", counters.listed_files, size(counters.listed_bytes)),
         format!(
@@ -201,5 +240,14 @@ fn summary(options: &Options, report: &Report, exit: ExitCode, elapsed: Duration
             size(counters.wire_read),
         ),
     ];
+    if !failed_attempts.is_empty() {
+        let codes: Vec<_> =
+            failed_attempts.iter().map(|failed| failed.exit.code().to_string()).collect();
+        lines.push(format!(
+            "  attempts     {}, after failures with code {}",
+            failed_attempts.len() + 1,
+            codes.join(", "),
+        ));
+    }
     lines.join("\n")
 }

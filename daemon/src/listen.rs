@@ -195,10 +195,8 @@ async fn until_stopped(
     session.await;
 }
 
-/// Small records must not wait for each other; a peer that is gone must be noticed.
 fn prepare(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
-    if let Err(error) = socket.set_tcp_nodelay(true).and_then(|()| socket.set_keepalive(true)) {
+    if let Err(error) = bascule_session::tcp::prepare(stream) {
         tracing::debug!(%error, "cannot set socket options");
     }
 }

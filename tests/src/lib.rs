@@ -1,6 +1,6 @@
 //! Whole-system tests: Bascule against the real rsync.
 //!
-//! [`peer`] starts daemons and runs clients, [`scratch`] makes trees, [`judge`] compares them
+//! [`peer`] starts daemons and runs clients, [`relay`] stands between the two, [`scratch`] makes trees, [`judge`] compares them
 //! without any of Bascule's own code, [`model`] says what a mirror has to come to, [`mail`]
 //! makes large trees of messages.
 #![cfg(unix)]
@@ -9,4 +9,5 @@ pub mod judge;
 pub mod mail;
 pub mod model;
 pub mod peer;
+pub mod relay;
 pub mod scratch;

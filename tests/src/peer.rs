@@ -52,7 +52,7 @@ pub fn free_port() -> u16 {
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
-    /// The port on 127.0.0.1.
+    /// The port on 127.0.0.1, or on the address it was given.
     pub port: u16,
 }
 
@@ -62,7 +62,14 @@ impl Daemon {
     /// # Panics
     /// When it does not start.
     pub fn start(whose: Whose, scratch: &Path, config: &str) -> Self {
-        let port = free_port();
+        Self::start_at(whose, scratch, config, "127.0.0.1", free_port())
+    }
+
+    /// Starts a daemon on a certain address and port.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_at(whose: Whose, scratch: &Path, config: &str, address: &str, port: u16) -> Self {
         let file = scratch.join(format!("daemon-{port}.conf"));
         let log = scratch.join(format!("daemon-{port}.log"));
         std::fs::write(&file, format!("log file = {}\n{config}", log.display())).expect("a file");
@@ -71,7 +78,8 @@ impl Daemon {
             Whose::Rsync => Command::new("rsync"),
         };
         command
-            .args(["--daemon", "--no-detach", "--address=127.0.0.1"])
+            .args(["--daemon", "--no-detach"])
+            .arg(format!("--address={address}"))
             .arg(format!("--port={port}"))
             .arg(format!("--config={}", file.display()))
             .stdin(Stdio::null())
@@ -79,7 +87,7 @@ impl Daemon {
             .stderr(Stdio::null());
         let mut child = command.spawn().expect("the daemon starts (is rsync installed?)");
         let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect((address, port)).is_err() {
             let ended = child.try_wait().expect("its state is known");
             assert!(
                 ended.is_none() && began.elapsed() < PATIENCE,
@@ -139,7 +147,8 @@ pub fn client(whose: Whose, options: &[String]) -> Command {
     let mut command = match whose {
         Whose::Ours => {
             let mut command = Command::new(program("bascule"));
-            command.arg("mirror");
+            // A test that provokes a failure wants to see it, and at once.
+            command.args(["mirror", "--retries=0"]);
             command
         }
         Whose::Rsync => {

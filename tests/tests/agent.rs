@@ -163,7 +163,11 @@ fn exit_codes_and_texts_tell_whose_fault_it_is() {
     for (args, code, text) in [
         (vec!["mirror", &from], 1, "SRC"),
         (vec!["mirror", "--no-such-option", &from, "x"], 1, "--no-such-option"),
-        (vec!["mirror", &from, "rsync://127.0.0.1:1/m/"], 10, "check the name, the firewall"),
+        (
+            vec!["mirror", "--retries=0", &from, "rsync://127.0.0.1:1/m/"],
+            10,
+            "check the name, the firewall",
+        ),
         (vec!["mirror", &from, &url("nosuch/")], 5, "Unknown module 'nosuch'"),
         (vec!["mirror", &from, &url("locked/")], 5, "--password-file"),
         (vec!["mirror", &from, &url("hidden/")], 1, "module is read only"),
@@ -206,8 +210,13 @@ fn one_json_document_and_nothing_else() {
     assert_eq!(document["bytes_transferred"], BIG + 9);
     assert_eq!(document["created"], 4);
     assert_eq!(document["exit_code"], 0);
-    let (code, said, _) =
-        bascule(&["mirror", "--json", &world.path("from"), "rsync://127.0.0.1:1/m/"]);
+    let (code, said, _) = bascule(&[
+        "mirror",
+        "--json",
+        "--retries=0",
+        &world.path("from"),
+        "rsync://127.0.0.1:1/m/",
+    ]);
     let document: serde_json::Value = serde_json::from_str(&said).expect("one document");
     assert_eq!((code, &document["exit_code"]), (10, &serde_json::json!(10)));
     assert!(document["error"].as_str().is_some_and(|text| text.contains("no connection")));

@@ -4,18 +4,15 @@
 #![cfg(unix)]
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bascule_tests::judge::{Description, describe, differences};
 use bascule_tests::mail::Dice;
 use bascule_tests::peer::{Daemon, Ran, Whose, client, finish, program};
+use bascule_tests::relay::Relay;
 use bascule_tests::scratch::{T0, file, noise};
 
 /// How often processes are killed, half the time the agent, else the daemon.
@@ -125,7 +122,7 @@ fn is_of_the_run(name: &[u8]) -> bool {
 
 fn agent(world: &World, push: bool) -> Child {
     Command::new(program("bascule"))
-        .arg("mirror")
+        .args(["mirror", "--retries=0"])
         .args(world.ends(push, world.daemon.port))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -229,64 +226,6 @@ fn a_cut_connection_is_reported_and_the_next_run_heals() {
             settle(&world.path("to"));
             world.assert_nothing_torn(&why);
             world.assert_heals(push, &why);
-        }
-    }
-}
-
-/// Passes bytes on in both directions until a number of them have passed; then it hangs up.
-struct Relay {
-    port: u16,
-    left: Arc<AtomicU64>,
-}
-
-impl Relay {
-    fn before(daemon: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        let left = Arc::new(AtomicU64::new(0));
-        let budget = Arc::clone(&left);
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let server = TcpStream::connect(("127.0.0.1", daemon)).expect("the daemon listens");
-                for (from, to) in [(&client, &server), (&server, &client)] {
-                    let from = from.try_clone().expect("a handle");
-                    let to = to.try_clone().expect("a handle");
-                    let budget = Arc::clone(&budget);
-                    thread::spawn(move || pass(from, to, &budget));
-                }
-            }
-        });
-        Self { port, left }
-    }
-
-    fn allow(&self, bytes: u64) {
-        self.left.store(bytes, Ordering::SeqCst);
-    }
-
-    fn left(&self) -> u64 {
-        self.left.load(Ordering::SeqCst)
-    }
-}
-
-fn pass(mut from: TcpStream, mut to: TcpStream, budget: &AtomicU64) {
-    let mut buffer = [0; 4096];
-    loop {
-        let Ok(read @ 1..) = from.read(&mut buffer) else {
-            // The other direction may still have something to say.
-            let _ = to.shutdown(Shutdown::Write);
-            return;
-        };
-        let taken = budget
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                Some(left.saturating_sub(read as u64))
-            })
-            .unwrap_or_default();
-        let allowed = usize::try_from(taken).unwrap_or(usize::MAX).min(read);
-        if to.write_all(&buffer[..allowed]).is_err() || allowed < read {
-            // Nobody is left to tell.
-            let _ = from.shutdown(Shutdown::Both);
-            let _ = to.shutdown(Shutdown::Both);
-            return;
         }
     }
 }

@@ -167,7 +167,7 @@ impl Default for Rules {
             refuse_options: None,
             require_tls: false,
             landlock: true,
-            timeout: 0,
+            timeout: 600,
             temp_dir: None,
             pre_xfer_exec: None,
             post_xfer_exec: None,

@@ -108,12 +108,20 @@ pub struct Fatal {
     pub text: String,
     /// Whether the peer said so itself (its text has then been reported already).
     pub from_peer: bool,
+    /// Whether a new attempt would end the same way, though the exit code alone does not say so.
+    pub lasting: bool,
 }
 
 impl Fatal {
     /// Trouble that this side found.
     pub fn new(exit: ExitCode, text: impl Into<String>) -> Self {
-        Self { exit, text: text.into(), from_peer: false }
+        Self { exit, text: text.into(), from_peer: false, lasting: false }
+    }
+
+    /// The same trouble, of a kind that no new attempt heals.
+    #[must_use]
+    pub fn lasting(self) -> Self {
+        Self { lasting: true, ..self }
     }
 
     /// Whether the connection is gone: the other direction ends by itself, and may still bring the
@@ -125,7 +133,7 @@ impl Fatal {
 
     /// Trouble that the peer reported.
     pub fn from_peer(exit: ExitCode, text: impl Into<String>) -> Self {
-        Self { exit, text: text.into(), from_peer: true }
+        Self { exit, text: text.into(), from_peer: true, lasting: false }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The connecting side: greeting, login, arguments, then one role of the engine.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,9 @@ use zeroize::Zeroizing;
 use crate::error::SessionError;
 use crate::opening::Opening;
 use crate::role::{Conversation, Work};
+use crate::tcp;
 
-/// How long a daemon may take for each answer of the opening when no timeout is set.
+/// The longest that a daemon may take for each answer of the opening.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where and how to log in. The password is never printed.
@@ -72,26 +74,17 @@ pub struct Request {
     pub umask: u32,
 }
 
-/// Connects to a daemon.
+/// Connects to a daemon: its addresses are tried in turn, each for `timeout` at most.
 ///
 /// # Errors
-/// [`ExitCode::Socket`] when no address answers, [`ExitCode::ConnectTimeout`] after `timeout`.
+/// [`ExitCode::Socket`] when no address accepts, [`ExitCode::ConnectTimeout`] when the last one
+/// did not answer in time.
 pub async fn connect(
     host: &str,
     port: u16,
     timeout: Option<Duration>,
 ) -> Result<TcpStream, SessionError> {
-    let connecting = TcpStream::connect((host, port));
-    let connected = match timeout {
-        None => connecting.await,
-        Some(limit) => tokio::time::timeout(limit, connecting).await.map_err(|_| {
-            SessionError::new(
-                ExitCode::ConnectTimeout,
-                format!("{host} port {port} did not answer within {} seconds", limit.as_secs()),
-            )
-        })?,
-    };
-    let stream = connected.map_err(|error| {
+    let failed = |error: &dyn std::fmt::Display| {
         SessionError::new(
             ExitCode::Socket,
             format!(
@@ -99,10 +92,38 @@ pub async fn connect(
                  check the name, the firewall and that the daemon runs"
             ),
         )
-    })?;
-    // Small frames must not wait for acknowledgements; a socket that refuses still works.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+    };
+    let addresses = tokio::net::lookup_host((host, port)).await.map_err(|error| failed(&error))?;
+    let mut last = failed(&"the name has no address");
+    for address in addresses {
+        match connect_to(address, timeout).await {
+            Ok(Ok(stream)) => {
+                // A socket that refuses these still works.
+                let _ = tcp::prepare(&stream);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => last = failed(&error),
+            Err(limit) => {
+                last = SessionError::new(
+                    ExitCode::ConnectTimeout,
+                    format!("{host} port {port} did not answer within {} seconds", limit.as_secs()),
+                );
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Connects to one address; the outer error is the time that has passed in vain.
+async fn connect_to(
+    address: SocketAddr,
+    timeout: Option<Duration>,
+) -> Result<std::io::Result<TcpStream>, Duration> {
+    let connecting = TcpStream::connect(address);
+    match timeout {
+        None => Ok(connecting.await),
+        Some(limit) => tokio::time::timeout(limit, connecting).await.map_err(|_| limit),
+    }
 }
 
 /// Asks for the modules: the lines that the daemon sends, message of the day included.
@@ -432,12 +453,12 @@ fn refused(text: String) -> SessionError {
 fn patience(options: &Options) -> Duration {
     match options.timeout {
         0 => PATIENCE,
-        seconds => Duration::from_secs(seconds.into()),
+        seconds => PATIENCE.min(Duration::from_secs(seconds.into())),
     }
 }
 
 /// Waits until the run is asked to stop.
-pub(crate) async fn stopped(stop: &Stop) {
+pub async fn stopped(stop: &Stop) {
     let (asked, ask) = tokio::sync::oneshot::channel();
     stop.on_stop(move || {
         let _ = asked.send(());

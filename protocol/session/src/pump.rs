@@ -34,7 +34,8 @@ pub(crate) struct Traffic {
     started: Instant,
     read: AtomicU64,
     written: AtomicU64,
-    /// Milliseconds after `started` of the last byte in either direction.
+    /// Milliseconds after `started` of the last byte in either direction. Keep-alives of ours do
+    /// not count: a dead link takes them for a long time.
     last: AtomicU64,
     /// Seconds without a byte before the run ends; 0 means none.
     timeout: AtomicU32,
@@ -260,18 +261,18 @@ async fn pump_out<W: AsyncWrite + Unpin>(
 ) {
     let mut written_last = Instant::now();
     loop {
-        let chunk = match timeout(TICK, engine.recv()).await {
-            Ok(Some(chunk)) => chunk,
+        let (chunk, is_progress) = match timeout(TICK, engine.recv()).await {
+            Ok(Some(chunk)) => (chunk, true),
             Ok(None) => break,
             Err(_) => {
                 let due = traffic.limit().is_some_and(|limit| written_last.elapsed() >= limit / 2);
                 if !due {
                     continue;
                 }
-                Bytes::from_static(&KEEP_ALIVE)
+                (Bytes::from_static(&KEEP_ALIVE), false)
             }
         };
-        if write_paced(&mut socket, &chunk, traffic, bytes_per_second).await.is_err() {
+        if write_paced(&mut socket, &chunk, traffic, bytes_per_second, is_progress).await.is_err() {
             return;
         }
         written_last = Instant::now();
@@ -286,6 +287,7 @@ async fn write_paced<W: AsyncWrite + Unpin>(
     chunk: &[u8],
     traffic: &Traffic,
     bytes_per_second: u64,
+    is_progress: bool,
 ) -> std::io::Result<()> {
     let slice = match bytes_per_second {
         0 => chunk.len().max(1),
@@ -296,7 +298,9 @@ async fn write_paced<W: AsyncWrite + Unpin>(
         socket.write_all(part).await?;
         socket.flush().await?;
         traffic.written.fetch_add(part.len() as u64, Ordering::Relaxed);
-        traffic.touch();
+        if is_progress {
+            traffic.touch();
+        }
         if bytes_per_second > 0 {
             let share = SLICE.mul_f64(part.len() as f64 / slice as f64);
             sleep(share.saturating_sub(began.elapsed())).await;

@@ -127,11 +127,15 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
     let generated = generator.join().unwrap_or_else(|_| {
         Err(Fatal::new(ExitCode::Protocol, "the generator failed: this is a fault of Bascule"))
     });
-    let mut records = match (received, generated) {
-        (Ok(()), generated) => generated?,
-        (Err(error), Ok(_)) => return Err(error),
-        (Err(error), Err(other)) => return Err(the_cause(error, other)),
+    let ended = match (received, generated) {
+        (Ok(()), generated) => generated,
+        (Err(error), Ok(_)) => Err(error),
+        (Err(error), Err(other)) => Err(the_cause(error, other)),
     };
+    let mut records = ended.map_err(|error| {
+        let is_interruption = error.exit == ExitCode::Interrupted && !error.from_peer;
+        if is_interruption && !run.stop.is_stopped() { out_of_turn() } else { error }
+    })?;
     run.writer.data(|out| records.put(&Record::Done, out))?;
     run.writer.flush()
 }
@@ -139,6 +143,14 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
 /// Of two errors, the one that is not the other's consequence.
 fn the_cause(received: Fatal, generated: Fatal) -> Fatal {
     if received.exit == ExitCode::Interrupted && !received.from_peer { generated } else { received }
+}
+
+/// Each half waited for the other, and only one of them has ended.
+fn out_of_turn() -> Fatal {
+    Fatal::new(
+        ExitCode::Protocol,
+        "the peer answered what it had not been asked, or ended before it had answered everything",
+    )
 }
 
 /// The partial file that an interrupted run keeps for `path` (`--partial-dir`): beside it, in

@@ -60,8 +60,8 @@ impl Connector {
     /// Does the handshake with the daemon `host` on a fresh connection.
     ///
     /// # Errors
-    /// [`ExitCode::Socket`] with the reason: no TLS there, a certificate that is not trusted, a
-    /// connection that broke.
+    /// [`ExitCode::Socket`] with the reason: no TLS there or a certificate that is not trusted
+    /// (lasting trouble), a connection that broke.
     pub async fn connect<S>(&self, host: &str, stream: S) -> Result<TlsStream<S>, SessionError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -86,7 +86,8 @@ fn explain(host: &str, error: &std::io::Error) -> SessionError {
         Some(rustls::Error::General(reason)) => format!("no TLS with {host}: {reason}"),
         _ => format!("no TLS with {host}: {error}"),
     };
-    SessionError::new(ExitCode::Socket, text)
+    let trouble = SessionError::new(ExitCode::Socket, text);
+    if tls.is_some() { trouble.lasting() } else { trouble }
 }
 
 /// Trusts one certificate. The handshake still proves that the daemon has the key to it.
