@@ -1,7 +1,6 @@
 //! Reaches a daemon: plain or by TLS, and never in the clear where TLS was seen before.
 
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -13,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::cli::Connection;
 use crate::location::{Remote, Security};
+use crate::notes::Notes;
 
 /// A connection to a daemon.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -102,43 +102,23 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// The daemons that were reached by TLS: one line `HOST PORT` each. Without a home directory
-/// nothing is remembered.
-struct Seen(Option<PathBuf>);
+/// The daemons that were reached by TLS: one line `HOST PORT` each.
+struct Seen(Notes);
 
 impl Seen {
     fn open() -> Self {
-        Self(bascule_platform::state::folder("bascule").map(|folder| folder.join("tls-hosts")))
+        Self(Notes::open("tls-hosts"))
     }
 
     fn contains(&self, host: &str, port: u16) -> anyhow::Result<bool> {
-        let Some(path) = &self.0 else { return Ok(false) };
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(text.lines().any(|known| known == line(host, port))),
-            // Nothing is there, or the home directory is somebody else's (`sudo -u`).
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-                ) =>
-            {
-                Ok(false)
-            }
-            // Not knowing is no reason to be careless.
-            Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
-        }
+        Ok(self.0.read()?.lines().any(|known| known == line(host, port)))
     }
 
     fn add(&self, host: &str, port: u16) -> anyhow::Result<()> {
-        let Some(path) = &self.0 else { return Ok(()) };
         if self.contains(host, port)? {
             return Ok(());
         }
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(file.write_all(format!("{}\n", line(host, port)).as_bytes())?)
+        self.0.append(&[line(host, port)])
     }
 }
 
@@ -153,7 +133,7 @@ mod tests {
     #[test]
     fn remembers_who_speaks_tls() {
         let dir = tempfile::tempdir().expect("a folder");
-        let seen = Seen(Some(dir.path().join("below/tls-hosts")));
+        let seen = Seen(Notes::at(Some(dir.path().join("below/tls-hosts"))));
         assert!(!seen.contains("Mail.example", 873).expect("readable"));
         seen.add("Mail.example", 873).expect("written");
         seen.add("mail.example", 873).expect("written");
@@ -161,6 +141,6 @@ mod tests {
         assert!(!seen.contains("mail.example", 874).expect("readable"));
         let text = std::fs::read_to_string(dir.path().join("below/tls-hosts")).expect("there");
         assert_eq!(text, "mail.example 873\n");
-        assert!(!Seen(None).contains("x", 1).expect("nothing is known"));
+        assert!(!Seen(Notes::at(None)).contains("x", 1).expect("nothing is known"));
     }
 }

@@ -1,11 +1,8 @@
 //! Guards deletions where the receiving side cannot: a source on the wrong disk, and receivers that
 //! are stock rsync's. A receiver of our own counts for itself.
 
-use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::Context as _;
 use bascule_engine::generator::guard::{self, Stock};
 use bascule_engine::observe::{Event, Observer};
 use bascule_engine::outcome::Report;
@@ -15,9 +12,11 @@ use bascule_wire::options::DeleteGuard;
 use bascule_wire::record::ItemFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::notes::Notes;
+
 /// The disks that the sources of earlier runs were on: one JSON document per line, the last about a
-/// pair of ends counts. Without a home directory nothing is remembered.
-pub struct Disks(Option<PathBuf>);
+/// pair of ends counts.
+pub struct Disks(Notes);
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
@@ -30,7 +29,7 @@ struct Seen {
 impl Disks {
     /// Those of this user.
     pub fn open() -> Self {
-        Self(bascule_platform::state::folder("bascule").map(|folder| folder.join("source-disks")))
+        Self(Notes::open("source-disks"))
     }
 
     /// What speaks against a run from `sources`: the first that is on another disk than in the last
@@ -44,20 +43,16 @@ impl Disks {
         destination: &str,
     ) -> anyhow::Result<Option<String>> {
         let known = self.read()?;
-        for seen in sources.iter().filter_map(|source| seen(source, destination)) {
-            let same = |known: &&Seen| {
-                (&known.source, &known.destination) == (&seen.source, &seen.destination)
-            };
-            if known.iter().rev().find(same).is_some_and(|known| known.volume != seen.volume) {
-                return Ok(Some(format!(
-                    "{} is on another disk than in the last run to {destination}: is the right one \
-                     mounted? Nothing was changed. If it has moved on purpose, say with \
-                     --allow-deletes NUM how many names may be deleted in this run",
-                    seen.source
-                )));
-            }
-        }
-        Ok(None)
+        let mut now = sources.iter().filter_map(|source| seen(source, destination));
+        let moved = now.find(|seen| last(&known, seen).is_some_and(|last| last != seen));
+        Ok(moved.map(|seen| {
+            format!(
+                "{} is on another disk than in the last run to {destination}: is the right one \
+                 mounted? Nothing was changed. If it has moved on purpose, say with \
+                 --allow-deletes NUM how many names may be deleted in this run",
+                seen.source
+            )
+        }))
     }
 
     /// Remembers the disks of `sources` after a complete run to `destination`.
@@ -65,47 +60,24 @@ impl Disks {
     /// # Errors
     /// When that cannot be written.
     pub fn remember(&self, sources: &[SourceArg], destination: &str) -> anyhow::Result<()> {
-        let Some(path) = &self.0 else { return Ok(()) };
         let known = self.read()?;
-        let mut lines = String::new();
-        for seen in sources.iter().filter_map(|source| seen(source, destination)) {
-            let last = known.iter().rev().find(|known| {
-                (&known.source, &known.destination) == (&seen.source, &seen.destination)
-            });
-            if last != Some(&seen) {
-                lines.push_str(&serde_json::to_string(&seen)?);
-                lines.push('\n');
-            }
-        }
-        if lines.is_empty() {
-            return Ok(());
-        }
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(file.write_all(lines.as_bytes())?)
+        let now = sources.iter().filter_map(|source| seen(source, destination));
+        let new = now.filter(|seen| last(&known, seen) != Some(seen));
+        let lines = new.map(|seen| serde_json::to_string(&seen)).collect::<Result<Vec<_>, _>>()?;
+        self.0.append(&lines)
     }
 
     fn read(&self) -> anyhow::Result<Vec<Seen>> {
-        let Some(path) = &self.0 else { return Ok(Vec::new()) };
-        match std::fs::read_to_string(path) {
-            // A line that a crash cut short is as good as none.
-            Ok(text) => {
-                Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
-            }
-            // Nothing is there, or the home directory is somebody else's (`sudo -u`).
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-                ) =>
-            {
-                Ok(Vec::new())
-            }
-            Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
-        }
+        // A line that a crash cut short is as good as none.
+        Ok(self.0.read()?.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
+}
+
+/// What is known of the same source and destination.
+fn last<'a>(known: &'a [Seen], seen: &Seen) -> Option<&'a Seen> {
+    let is_same =
+        |known: &&Seen| (&known.source, &known.destination) == (&seen.source, &seen.destination);
+    known.iter().rev().find(is_same)
 }
 
 fn seen(source: &SourceArg, destination: &str) -> Option<Seen> {

@@ -12,6 +12,7 @@ pub mod listing;
 pub mod local;
 pub mod location;
 pub mod mirror;
+pub mod notes;
 pub mod options;
 pub mod progress;
 pub mod remote;

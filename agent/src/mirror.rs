@@ -53,16 +53,11 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
         Location::Remote(remote) => {
             let pair = remote.to_string();
             let seen = local_sources(sources)?;
-            if let Some(refused) = wrong_disk(&run, &seen, &pair)? {
-                (Report::default(), Err(refused))
-            } else {
-                let local = || Ok(LocalEnd::Source(local_sources(sources)?));
-                let paths = vec![remote.path.clone()];
-                let wanted = Wanted { remote, paths, options: &run, rules };
-                let ended = remote::mirror(cli, wanted, local, &console, &stop).await?;
-                remember_disks(&run, &seen, &pair, &ended);
-                ended
-            }
+            let local = || Ok(LocalEnd::Source(local_sources(sources)?));
+            let paths = vec![remote.path.clone()];
+            let wanted = Wanted { remote, paths, options: &run, rules };
+            let mirroring = remote::mirror(cli, wanted, local, &console, &stop);
+            from_the_same_disk(&run, &seen, &pair, mirroring).await?
         }
         Location::Local(destination) => match remote_sources(sources)? {
             Some((remote, paths)) => {
@@ -82,43 +77,38 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
                 run.temp_dir.take_if(|_| temp_dir.is_some());
                 // There is no link that could be dead.
                 run.timeout = 0;
-                if let Some(refused) = wrong_disk(&run, &sources, &pair)? {
-                    (Report::default(), Err(refused))
-                } else {
-                    let ended =
-                        local_run(sources.clone(), target, &run, rules, observer, stop).await?;
-                    remember_disks(&run, &sources, &pair, &ended);
-                    ended
-                }
+                let mirroring = local_run(sources.clone(), target, &run, rules, observer, stop);
+                from_the_same_disk(&run, &sources, &pair, mirroring).await?
             }
         },
     };
     Ok(console.conclude(&run, report, &outcome, began.elapsed()))
 }
 
-/// The refusal of a run whose source is not on the disk that it was on: an unmounted disk looks
-/// like a source in which everything was deleted.
-fn wrong_disk(
+/// Awaits a run from `sources`, unless one of them is not on the disk that it was on: an unmounted
+/// disk looks like a source in which everything was deleted. A complete run is remembered.
+async fn from_the_same_disk(
     options: &Options,
     sources: &[SourceArg],
     destination: &str,
-) -> anyhow::Result<Option<SessionError>> {
-    if options.delete_guard.is_none_or(|guard| guard.allowed.is_some()) {
-        return Ok(None);
+    run: impl Future<Output = anyhow::Result<Ended>>,
+) -> anyhow::Result<Ended> {
+    let disks = Disks::open();
+    if options.delete_guard.is_some_and(|guard| guard.allowed.is_none())
+        && let Some(text) = disks.objection(sources, destination)?
+    {
+        return Ok((Report::default(), Err(SessionError::new(ExitCode::FileSelection, text))));
     }
-    let objection = Disks::open().objection(sources, destination)?;
-    Ok(objection.map(|text| SessionError::new(ExitCode::FileSelection, text)))
-}
-
-fn remember_disks(options: &Options, sources: &[SourceArg], destination: &str, ended: &Ended) {
-    let (report, outcome) = ended;
+    let (report, outcome) = run.await?;
     let is_complete = outcome.is_ok() && report.exit_code() == ExitCode::Success;
-    if options.delete_guard.is_none() || options.dry_run || !is_complete {
-        return;
-    }
-    if let Err(error) = Disks::open().remember(sources, destination) {
+    if options.delete_guard.is_some()
+        && !options.dry_run
+        && is_complete
+        && let Err(error) = disks.remember(sources, destination)
+    {
         eprintln!("bascule: it could not be noted which disk the source is on: {error:#}");
     }
+    Ok((report, outcome))
 }
 
 /// How a run ended, and why it ended early.

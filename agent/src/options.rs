@@ -72,10 +72,7 @@ pub fn options(cli: &RunOptions, connection: &Connection) -> anyhow::Result<Opti
         }
         _ => None,
     };
-    if options.delete_guard.is_some() && options.delete == Some(DeleteTiming::During) {
-        // All deletions have to be known before the first.
-        options.delete = Some(DeleteTiming::Delay);
-    }
+    options.delay_guarded_deletions();
     if let Some(days) = cli.trash {
         options.backup = true;
         options.backup_dir = Some(trash::of_this_run().into_bytes());

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bascule_engine::observe::{Event, Observer};
-use bascule_engine::outcome::{Counters, ExitCode, Problem, Report, Severity};
-use bascule_engine::run::IO_ERROR_DELETE_LIMIT;
+use bascule_engine::outcome::{Counters, Problem, Report, Severity};
+use bascule_engine::run::{IO_ERROR_DELETE_LIMIT, interrupted};
 use bascule_engine::stop::Stop;
 use bascule_session::client::{self, AskPassword, Greeted, LocalEnd, Login, Request};
 use bascule_session::error::SessionError;
@@ -91,11 +91,11 @@ async fn attempt(
     console: &Arc<Console>,
     stop: &Stop,
 ) -> anyhow::Result<Ended> {
-    let (greeted, mut line) = match reach(remote, &cli.connection, &request.options, stop).await? {
+    let reached = reach(remote, &cli.connection, &request.options, stop).await?;
+    let (mut greeted, mut line) = match reached {
         Ok(reached) => reached,
         Err(error) => return Ok((Report::default(), Err(error))),
     };
-    let mut greeted = greeted;
     let options = &request.options;
     let counts = matches!(request.local, LocalEnd::Source(_)) && !options.dry_run;
     let mut objection = None;
@@ -154,10 +154,6 @@ fn abandoned(line: Option<Line>, outcome: Result<(), SessionError>) -> Result<()
         line.abandon();
     }
     outcome
-}
-
-fn interrupted() -> SessionError {
-    SessionError::new(ExitCode::Interrupted, "the run was interrupted")
 }
 
 /// The user and the password, as the command line and the environment give them.

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bascule_engine::stop::Stop;
@@ -52,7 +53,7 @@ pub struct Ticket {
     crowd: Arc<Crowd>,
     number: u64,
     source: Source,
-    transfers: Mutex<bool>,
+    transfers: AtomicBool,
 }
 
 /// A limit that was reached, and its value.
@@ -81,7 +82,7 @@ impl Crowd {
             tracing::warn!(address, "too many clients are being let in: the oldest goes");
             gone.stop.stop();
         }
-        Ticket { crowd: Arc::clone(self), number, source, transfers: Mutex::new(false) }
+        Ticket { crowd: Arc::clone(self), number, source, transfers: AtomicBool::new(false) }
     }
 }
 
@@ -126,7 +127,7 @@ impl Ticket {
             }
         }
         *present.transfers.entry(self.source).or_default() += 1;
-        *unpoisoned(&self.transfers) = true;
+        self.transfers.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -135,7 +136,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut present = unpoisoned(&self.crowd.present);
         present.leave_opening(self.number);
-        if *unpoisoned(&self.transfers)
+        if self.transfers.load(Ordering::Relaxed)
             && let Some(count) = present.transfers.get_mut(&self.source)
         {
             *count -= 1;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_engine::stop::Stop;
+use bascule_session::client::stopped;
 use bascule_session::site::Peer;
 use bascule_session::tls::Secured;
 use tokio::net::TcpStream;
@@ -80,17 +81,6 @@ async fn enter(
     } else {
         Entered::Plain(stream)
     })
-}
-
-/// Waits until the client has to go.
-async fn stopped(stop: &Stop) {
-    let (asked, ask) = tokio::sync::oneshot::channel();
-    stop.on_stop(move || {
-        let _ = asked.send(());
-    });
-    if ask.await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 async fn speaks_tls(stream: &TcpStream, door: Door) -> io::Result<bool> {

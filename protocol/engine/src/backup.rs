@@ -65,12 +65,7 @@ impl Backups {
 
     /// Whether `path` is on the way to the backups, or among them.
     pub fn holds(&self, path: &RelPath) -> bool {
-        let (path, dir) = (path.as_bytes(), self.dir.as_bytes());
-        let (shorter, longer) = if path.len() < dir.len() { (path, dir) } else { (dir, path) };
-        shorter.is_empty()
-            || longer
-                .strip_prefix(shorter)
-                .is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
+        path.is_within(&self.dir) || self.dir.is_within(path)
     }
 
     /// Moves `path`, which is no directory, among the backups instead of removing it.

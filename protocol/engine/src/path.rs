@@ -107,6 +107,12 @@ impl RelPath {
         }
     }
 
+    /// Whether this is `dir` or something below it.
+    pub fn is_within(&self, dir: &Self) -> bool {
+        let rest = self.0.strip_prefix(&dir.0[..]);
+        rest.is_some_and(|rest| dir.is_root() || rest.is_empty() || rest[0] == b'/')
+    }
+
     /// Adds one component or a relative path below this one; nothing added changes nothing.
     ///
     /// # Errors
@@ -188,6 +194,17 @@ mod tests {
         let path = RelPath::parse(b"dir/name").expect("legal");
         let temporary = temporary_name(&path, 1);
         assert!(temporary.as_bytes().starts_with(b"dir/.name."));
+    }
+
+    #[test]
+    fn a_longer_name_is_not_within() {
+        let path = |text: &str| RelPath::parse(text.as_bytes()).expect("legal");
+        for (inner, outer) in [("a", "a"), ("a/b", "a"), ("a/b", "."), (".", ".")] {
+            assert!(path(inner).is_within(&path(outer)), "{inner} {outer}");
+        }
+        for (inner, outer) in [("ab", "a"), ("a", "a/b"), (".", "a"), ("b/a", "a")] {
+            assert!(!path(inner).is_within(&path(outer)), "{inner} {outer}");
+        }
     }
 
     #[test]

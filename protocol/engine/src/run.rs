@@ -275,6 +275,6 @@ pub(crate) fn add(counter: &AtomicU64, amount: u64) {
 }
 
 /// The end of a run that was asked to stop.
-pub(crate) fn interrupted() -> Fatal {
+pub fn interrupted() -> Fatal {
     Fatal::new(ExitCode::Interrupted, "the run was interrupted")
 }

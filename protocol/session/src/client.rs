@@ -8,7 +8,7 @@ use bascule_engine::filter::{FilterSet, FilterSide};
 use bascule_engine::observe::{Event, Observer};
 use bascule_engine::outcome::{ExitCode, Report};
 use bascule_engine::receiver::{self, Destination};
-use bascule_engine::run::Side;
+use bascule_engine::run::{Side, interrupted};
 use bascule_engine::sender;
 use bascule_engine::stop::Stop;
 use bascule_engine::symlinks::SymlinkTargets;
@@ -440,10 +440,6 @@ where
         .receive_with(|buffer| bascule_wire::decode::decode_with(buffer, |cursor| cursor.int()))
         .await?;
     Ok(negotiated)
-}
-
-fn interrupted() -> SessionError {
-    SessionError::new(ExitCode::Interrupted, "the run was interrupted")
 }
 
 fn refused(text: String) -> SessionError {

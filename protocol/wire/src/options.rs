@@ -207,6 +207,13 @@ impl Options {
         }
     }
 
+    /// Makes deletions late that are under guard: all have to be known before the first.
+    pub fn delay_guarded_deletions(&mut self) {
+        if self.delete_guard.is_some() && self.delete == Some(DeleteTiming::During) {
+            self.delete = Some(DeleteTiming::Delay);
+        }
+    }
+
     /// Whether anything may be deleted for not being in the list.
     pub fn deletes(&self) -> bool {
         self.delete.is_some()

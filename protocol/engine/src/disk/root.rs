@@ -132,14 +132,8 @@ impl Root {
 
     /// Forgets what is cached at and below `path`: it was renamed or removed.
     pub(super) fn forget(&self, path: &RelPath) {
-        let below = |known: &RelPath| {
-            known
-                .as_bytes()
-                .strip_prefix(path.as_bytes())
-                .is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
-        };
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|(known, _)| !below(known));
+        recent.retain(|(known, _)| !known.is_within(path));
     }
 
     fn open_directory(&self, path: &RelPath) -> io::Result<OwnedFd> {

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use crate::backup::Backups;
 use crate::filter::{DirFilters, FilterSet, ModuleView};
 use crate::generator::dir_times::ChangedDirs;
-use crate::generator::guard::{self, Stock};
 use crate::observe::Event;
 use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
@@ -20,9 +19,9 @@ use crate::tree::{Attributes, DirEntry, Metadata, Target};
 
 /// Deletes beneath one target root.
 pub struct Deleter {
-    run: Arc<Run>,
-    tree: Arc<dyn Target>,
-    protection: Protection,
+    pub(super) run: Arc<Run>,
+    pub(super) tree: Arc<dyn Target>,
+    pub(super) protection: Protection,
     changed: Arc<ChangedDirs>,
     stats: DeleteStats,
     extraneous: u64,
@@ -30,7 +29,7 @@ pub struct Deleter {
     told_io_error: bool,
     delayed: Vec<(RelPath, Metadata)>,
     /// Names that went because a directory was in the way, or were to go.
-    in_the_way: u64,
+    pub(super) in_the_way: u64,
     root_file_system: Option<u64>,
 }
 
@@ -162,84 +161,6 @@ impl Deleter {
             self.remove(&path, &metadata, Reason::Extraneous)?;
         }
         Ok(())
-    }
-
-    /// Whether the delete guard holds `doomed` back; told once.
-    fn holds_back(&mut self, doomed: &[(RelPath, Metadata)]) -> Result<bool, Fatal> {
-        let Some(guard) = self.run.options.delete_guard else {
-            return Ok(false);
-        };
-        let mut names = 0;
-        for (path, metadata) in doomed {
-            names += self.weight(path, metadata)?;
-        }
-        match guard::objection(&guard, names, Stock::of(&self.run)) {
-            Some(text) => self.hold_back(b"", Severity::Warning, text).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    fn hold_back(&self, path: &[u8], severity: Severity, text: String) -> Result<(), Fatal> {
-        self.run.add_io_error(IO_ERROR_DELETE_LIMIT);
-        if self.run.side == Side::Server {
-            // The user is at the other end: the exit code there has to tell.
-            self.run.writer.message(&Message::IoError(IO_ERROR_DELETE_LIMIT))?;
-        }
-        self.run.problem(severity, path, text)
-    }
-
-    /// How many names go with `path`, itself included.
-    fn weight(&self, path: &RelPath, metadata: &Metadata) -> Result<u64, Fatal> {
-        self.run.check_stop()?;
-        if !is_dir(metadata) {
-            return Ok(1);
-        }
-        // What cannot be listed cannot be removed either, and that is reported then.
-        let Ok(listing) = self.tree.list(path) else {
-            return Ok(0);
-        };
-        let rules = self.protection.filters.rules_of(&*self.tree, path);
-        let rules = rules.unwrap_or_else(|_| self.protection.filters.protect_everything());
-        let (mut names, mut kept) = (0, false);
-        for entry in listing.entries {
-            let (Ok(path), Ok(child)) = (path.join(&entry.name), entry.metadata) else {
-                continue;
-            };
-            if self.stays_in_removed_dir(&rules, &path, is_dir(&child)) {
-                kept = true;
-            } else {
-                names += self.weight(&path, &child)?;
-            }
-        }
-        Ok(names + u64::from(!kept))
-    }
-
-    fn stays_in_removed_dir(&self, rules: &DirFilters, path: &RelPath, is_dir: bool) -> bool {
-        self.protection.filters.protects_in_removed_dir(rules, path.as_bytes(), is_dir)
-            || self.protection.by_module(path, is_dir)
-    }
-
-    /// Whether the guard keeps a directory that is in the way of something else: what is below it
-    /// goes at once, before all deletions are known, so its names alone have to be few enough.
-    fn guards_what_is_in_the_way(
-        &mut self,
-        path: &RelPath,
-        metadata: &Metadata,
-    ) -> Result<bool, Fatal> {
-        let Some(guard) = self.run.options.delete_guard else {
-            return Ok(false);
-        };
-        self.in_the_way = self.in_the_way.saturating_add(self.weight(path, metadata)?);
-        if self.in_the_way <= guard.allowed.unwrap_or(guard.names) {
-            return Ok(false);
-        }
-        let text = format!(
-            "a directory is in the way, and {} names would go with what is in the way; look with \
-             -n -i, then run again with --allow-deletes and the number of deletions",
-            self.in_the_way
-        );
-        self.hold_back(path.as_bytes(), Severity::Partial, text)?;
-        Ok(true)
     }
 
     /// Makes room for an entry of another kind. A directory that is not empty goes only with
@@ -418,6 +339,16 @@ impl Deleter {
         Ok(!kept)
     }
 
+    pub(super) fn stays_in_removed_dir(
+        &self,
+        rules: &DirFilters,
+        path: &RelPath,
+        is_dir: bool,
+    ) -> bool {
+        self.protection.filters.protects_in_removed_dir(rules, path.as_bytes(), is_dir)
+            || self.protection.by_module(path, is_dir)
+    }
+
     /// Gives the owner back the rights that are needed to empty a directory; root has them anyway.
     fn make_accessible(&self, dir: &RelPath, metadata: &Metadata) {
         let all = metadata.mode & 0o7777 | 0o700;
@@ -501,6 +432,6 @@ fn in_order(mut entries: Vec<DirEntry>) -> Vec<DirEntry> {
     entries
 }
 
-fn is_dir(metadata: &Metadata) -> bool {
+pub(super) fn is_dir(metadata: &Metadata) -> bool {
     metadata.kind == Kind::Directory
 }

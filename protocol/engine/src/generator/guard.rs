@@ -2,9 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
+use bascule_wire::message::Message;
 use bascule_wire::options::DeleteGuard;
 
-use crate::run::Run;
+use super::delete::{Deleter, is_dir};
+use crate::outcome::{Fatal, Severity};
+use crate::path::RelPath;
+use crate::run::{IO_ERROR_DELETE_LIMIT, Run, Side};
+use crate::tree::Metadata;
 
 /// What a run knows of both ends when it decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +60,81 @@ pub fn objection(guard: &DeleteGuard, doomed: u64, stock: Stock) -> Option<Strin
              than {percent} %; {remedy}"
         )
     })
+}
+
+impl Deleter {
+    /// Whether the delete guard holds `doomed` back; told once.
+    pub(super) fn holds_back(&mut self, doomed: &[(RelPath, Metadata)]) -> Result<bool, Fatal> {
+        let Some(guard) = self.run.options.delete_guard else {
+            return Ok(false);
+        };
+        let mut names = 0;
+        for (path, metadata) in doomed {
+            names += self.weight(path, metadata)?;
+        }
+        match objection(&guard, names, Stock::of(&self.run)) {
+            Some(text) => self.hold_back(b"", Severity::Warning, text).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn hold_back(&self, path: &[u8], severity: Severity, text: String) -> Result<(), Fatal> {
+        self.run.add_io_error(IO_ERROR_DELETE_LIMIT);
+        if self.run.side == Side::Server {
+            // The user is at the other end: the exit code there has to tell.
+            self.run.writer.message(&Message::IoError(IO_ERROR_DELETE_LIMIT))?;
+        }
+        self.run.problem(severity, path, text)
+    }
+
+    /// How many names go with `path`, itself included.
+    fn weight(&self, path: &RelPath, metadata: &Metadata) -> Result<u64, Fatal> {
+        self.run.check_stop()?;
+        if !is_dir(metadata) {
+            return Ok(1);
+        }
+        // What cannot be listed cannot be removed either, and that is reported then.
+        let Ok(listing) = self.tree.list(path) else {
+            return Ok(0);
+        };
+        let rules = self.protection.filters.rules_of(&*self.tree, path);
+        let rules = rules.unwrap_or_else(|_| self.protection.filters.protect_everything());
+        let (mut names, mut kept) = (0, false);
+        for entry in listing.entries {
+            let (Ok(path), Ok(child)) = (path.join(&entry.name), entry.metadata) else {
+                continue;
+            };
+            if self.stays_in_removed_dir(&rules, &path, is_dir(&child)) {
+                kept = true;
+            } else {
+                names += self.weight(&path, &child)?;
+            }
+        }
+        Ok(names + u64::from(!kept))
+    }
+
+    /// Whether the guard keeps a directory that is in the way of something else: what is below it
+    /// goes at once, before all deletions are known, so its names alone have to be few enough.
+    pub(super) fn guards_what_is_in_the_way(
+        &mut self,
+        path: &RelPath,
+        metadata: &Metadata,
+    ) -> Result<bool, Fatal> {
+        let Some(guard) = self.run.options.delete_guard else {
+            return Ok(false);
+        };
+        self.in_the_way = self.in_the_way.saturating_add(self.weight(path, metadata)?);
+        if self.in_the_way <= guard.allowed.unwrap_or(guard.names) {
+            return Ok(false);
+        }
+        let text = format!(
+            "a directory is in the way, and {} names would go with what is in the way; look with \
+             -n -i, then run again with --allow-deletes and the number of deletions",
+            self.in_the_way
+        );
+        self.hold_back(path.as_bytes(), Severity::Partial, text)?;
+        Ok(true)
+    }
 }
 
 #[cfg(test)]

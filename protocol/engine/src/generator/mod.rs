@@ -129,8 +129,17 @@ pub struct Setup {
 impl Generator {
     /// Prepares a generator.
     pub fn new(run: Arc<Run>, setup: Setup) -> Self {
-        let Setup { tree, filters, module, inbox, changed, backups, .. } = setup;
-        let Setup { policy, single_name, root_created, .. } = setup;
+        let Setup {
+            tree,
+            filters,
+            module,
+            inbox,
+            changed,
+            backups,
+            policy,
+            single_name,
+            root_created,
+        } = setup;
         let protection = Protection { filters, module: module.clone(), backups: backups.clone() };
         let deleter =
             Deleter::new(Arc::clone(&run), Arc::clone(&tree), protection, Arc::clone(&changed));

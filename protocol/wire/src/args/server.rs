@@ -258,10 +258,7 @@ impl Parser {
         if options.backup && options.backup_dir.is_none() {
             return Err(ArgError::Unsupported("--backup (-b) without --backup-dir".to_owned()));
         }
-        if options.delete_guard.is_some() && options.delete == Some(DeleteTiming::During) {
-            // All deletions have to be known before the first.
-            options.delete = Some(DeleteTiming::Delay);
-        }
+        options.delay_guarded_deletions();
         Ok(command)
     }
 }
