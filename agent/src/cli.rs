@@ -324,6 +324,10 @@ pub struct RunOptions {
     /// Put all updated files in place at the end.
     #[arg(long)]
     pub delay_updates: bool,
+    /// Report success only once everything is on the target's stable storage, and give no file its
+    /// name before its content is there.
+    #[arg(long)]
+    pub durable: bool,
     /// Build files in DIR of the target instead of beside the final name.
     #[arg(short = 'T', long, value_name = "DIR")]
     pub temp_dir: Option<OsString>,

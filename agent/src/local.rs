@@ -137,6 +137,7 @@ impl OpenModule for LocalModule {
             numeric_ids: false,
             refuse_options: Vec::new(),
             timeout: 0,
+            durable: false,
             symlink_targets: SymlinkTargets::Verbatim,
             enter_thread: None,
         })

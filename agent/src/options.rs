@@ -93,6 +93,7 @@ pub fn options(cli: &RunOptions, connection: &Connection) -> anyhow::Result<Opti
     options.delay_updates = cli.delay_updates;
     options.temp_dir = cli.temp_dir.as_deref().map(bytes);
     options.mkpath = cli.mkpath;
+    options.durable = cli.durable;
     options.no_inc_recursive = cli.no_inc_recursive;
     options.bwlimit = cli.bwlimit;
     options.protocol = cli.protocol;

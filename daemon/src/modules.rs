@@ -282,6 +282,7 @@ impl OpenModule for DaemonModule {
                 .map(str::to_owned)
                 .collect(),
             timeout: u32::try_from(rules.timeout).unwrap_or(0),
+            durable: rules.durable,
             symlink_targets: match (munge_symlinks, chroot) {
                 (true, _) => SymlinkTargets::Munged,
                 (false, Chroot::Whole) => SymlinkTargets::Verbatim,

@@ -1,10 +1,12 @@
 //! Whole-system tests: Bascule against the real rsync.
 //!
-//! [`peer`] starts daemons and runs clients, [`relay`] stands between the two, [`scratch`] makes trees, [`judge`] compares them
-//! without any of Bascule's own code, [`model`] says what a mirror has to come to, [`mail`]
-//! makes large trees of messages.
+//! [`peer`] starts daemons and runs clients, [`relay`] stands between the two, [`scratch`] makes
+//! trees, [`judge`] compares them without any of Bascule's own code, [`model`] says what a mirror
+//! has to come to, [`mail`] makes large trees of messages, [`forgetful`] is a disk that fails.
 #![cfg(unix)]
 
+#[cfg(target_os = "linux")]
+pub mod forgetful;
 pub mod judge;
 pub mod mail;
 pub mod model;

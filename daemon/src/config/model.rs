@@ -129,6 +129,8 @@ pub struct Rules {
     pub require_tls: bool,
     /// Linux only: nothing but the module can be reached by the threads that serve it.
     pub landlock: bool,
+    /// What is received is on stable storage before success is told.
+    pub durable: bool,
     /// Seconds; 0 means none.
     pub timeout: i64,
     pub temp_dir: Option<String>,
@@ -167,6 +169,7 @@ impl Default for Rules {
             refuse_options: None,
             require_tls: false,
             landlock: true,
+            durable: false,
             timeout: 600,
             temp_dir: None,
             pre_xfer_exec: None,

@@ -48,6 +48,7 @@ pub const PARAMETERS: &[Parameter] = &[
     row("include from", Module, Text(|s| &mut s.rules.include_from), Works),
     row("incoming chmod", Module, Text(|s| &mut s.rules.incoming_chmod), Checked(check_chmod)),
     row("landlock", Module, Bool(|s| &mut s.rules.landlock), Works),
+    row("durable", Module, Bool(|s| &mut s.rules.durable), Works),
     row("list", Module, Bool(|s| &mut s.rules.list), Works),
     row("max connections", Module, Integer(-0x7fff_ffff..=0x7fff_ffff, |s| &mut s.rules.max_connections), Works),
     row("munge symlinks", Module, Switch(|s| &mut s.rules.munge_symlinks), Works),

@@ -182,6 +182,7 @@ impl Backups {
         let base = [base, self.suffix.as_bytes()].concat();
         let dir = self.dir.join(parent.as_bytes()).map_err(unusable)?;
         self.make(&dir)?;
+        self.changed.note(dir.clone());
         dir.join(&base).map_err(unusable)
     }
 

@@ -8,7 +8,7 @@ use bascule_wire::flist::{Device, Kind};
 
 use crate::path::RelPath;
 use crate::tree::{
-    Attributes, Listing, Metadata, Reach, ReadAt, Source, Stage, Target, TargetAbilities,
+    Attributes, Listing, Metadata, Reach, ReadAt, Source, Stage, Synced, Target, TargetAbilities,
 };
 
 /// An empty directory that cannot be written.
@@ -155,6 +155,14 @@ impl Target for EmptyTree {
 
     fn remove_dir(&self, _path: &RelPath) -> io::Result<()> {
         unwritable()
+    }
+
+    fn sync(&self, _path: &RelPath, _kind: Kind) -> io::Result<Synced> {
+        unwritable()
+    }
+
+    fn room(&self, _dir: &RelPath) -> io::Result<Option<u64>> {
+        Ok(None)
     }
 
     fn user_id(&self, _name: &[u8]) -> Option<u32> {

@@ -15,6 +15,7 @@
 pub mod backup;
 pub mod chmod;
 pub mod disk;
+pub mod durable;
 pub mod empty;
 pub mod filter;
 pub mod generator;

@@ -22,6 +22,13 @@ pub trait Inlet: Send {
     /// # Errors
     /// When the connection broke, a timeout passed or the run was stopped.
     fn recv(&mut self) -> Result<Option<Bytes>, Fatal>;
+
+    /// Bytes that are here already; `None` when [`Self::recv`] would have to wait, or has an end to
+    /// tell.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    fn try_recv(&mut self) -> Result<Option<Bytes>, Fatal>;
 }
 
 /// Where bytes for the peer go. A chunk always holds whole frames, so that the session may put a
@@ -116,6 +123,25 @@ impl WireReader {
                 ));
             }
         }
+    }
+
+    /// Whether more data, which are the beginning of an item, are here without waiting. Messages
+    /// before them are taken.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn has_data(&mut self) -> Result<bool, Fatal> {
+        while self.data.is_empty() {
+            match self.demux.decode(&mut self.raw)? {
+                Some(Frame::Data(data)) => self.data.extend_from_slice(&data),
+                Some(Frame::Message(message)) => (self.sink)(message)?,
+                None => match self.inlet.try_recv()? {
+                    Some(chunk) => self.raw.extend_from_slice(&chunk),
+                    None => return Ok(false),
+                },
+            }
+        }
+        Ok(true)
     }
 
     /// Reads until the peer closes, taking messages and dropping data.

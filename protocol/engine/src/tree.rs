@@ -185,6 +185,17 @@ pub struct TargetAbilities {
     pub make_devices: bool,
     /// Times are stored in multiples of this many nanoseconds.
     pub time_granularity: u32,
+    /// Files that one run may hold open at once, beside those that it works on.
+    pub spare_handles: usize,
+}
+
+/// How much a sync has put on stable storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synced {
+    /// What it was asked for.
+    Alone,
+    /// Everything on the same file system, which [`Metadata::file_system`] names.
+    FileSystem(u64),
 }
 
 /// A file being written, not yet (or, for in-place updates, already) under its final name.
@@ -219,6 +230,20 @@ pub trait Stage: Send {
     /// # Errors
     /// What the file system says.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// The same, and all else that waits on the same file system where that can be had at once.
+    ///
+    /// # Errors
+    /// What the file system says; it may be about another file.
+    fn sync_all(&mut self) -> io::Result<Synced> {
+        self.sync().map(|()| Synced::Alone)
+    }
+
+    /// The file system that the file is on.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn file_system(&self) -> io::Result<u64>;
 
     /// Renames the file over its final name, atomically.
     ///
@@ -313,6 +338,21 @@ pub trait Target: Source {
     /// # Errors
     /// What the file system says.
     fn remove_dir(&self, path: &RelPath) -> io::Result<()>;
+
+    /// Puts on stable storage what `path` is: a directory's names and attributes, a file's data
+    /// and attributes. Where that can be had at once, all else on the same file system as well.
+    /// A symlink or special file is nothing without its directory: nothing is done.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn sync(&self, path: &RelPath, kind: Kind) -> io::Result<Synced>;
+
+    /// Bytes that can still be stored in `dir`, as far as this user is allowed to; `None` where
+    /// that cannot be told.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn room(&self, dir: &RelPath) -> io::Result<Option<u64>>;
 
     /// The user of that name on this side.
     fn user_id(&self, name: &[u8]) -> Option<u32>;

@@ -219,6 +219,8 @@ where
     if matches!(request.local, LocalEnd::Source(_)) && !greeted.is_bascule() {
         request.options.delete_guard = None;
         request.options.trash_days = None;
+        // The nearest that a stock receiver has.
+        request.options.fsync |= std::mem::take(&mut request.options.durable);
     }
     let opened = tokio::select! {
         opened = open(greeted, &request, &*observer) => opened,

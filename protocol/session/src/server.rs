@@ -94,6 +94,7 @@ where
     if rules.timeout > 0 && (run_options.timeout == 0 || run_options.timeout > rules.timeout) {
         run_options.timeout = rules.timeout;
     }
+    run_options.durable |= rules.durable;
     let conversation = Conversation {
         stream,
         leftover,

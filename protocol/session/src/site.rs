@@ -128,6 +128,8 @@ pub struct ModuleRules {
     pub refuse_options: Vec<String>,
     /// Seconds without a byte; 0 means none.
     pub timeout: u32,
+    /// What is received is on stable storage before success is told, whatever the client asks.
+    pub durable: bool,
     /// How the targets of symlinks are stored (§19.7).
     pub symlink_targets: SymlinkTargets,
     /// Gives up privileges.

@@ -151,6 +151,9 @@ pub struct Options {
     pub temp_dir: Option<Vec<u8>>,
     pub preallocate: bool,
     pub fsync: bool,
+    /// Success means that all of it is on stable storage, and no file takes its name before its
+    /// content is. Between Bascule ends only: `--bascule-durable`.
+    pub durable: bool,
     pub mkpath: bool,
     pub no_inc_recursive: bool,
 

@@ -9,6 +9,8 @@ mod root;
 #[cfg(unix)]
 mod stage;
 #[cfg(unix)]
+mod sync;
+#[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;

@@ -9,8 +9,9 @@ use rustix::io::{Errno, pread, pwrite};
 
 use super::attributes::{apply_open, metadata};
 use super::root::Root;
+use super::sync::sync_with_all;
 use crate::path::{RelPath, temporary_name};
-use crate::tree::{Attributes, Stage};
+use crate::tree::{Attributes, Stage, Synced};
 
 /// Names tried for a temporary file before giving up.
 const TRIES: u32 = 100;
@@ -129,6 +130,14 @@ impl Stage for TemporaryFile {
         Ok(fsync(&self.file)?)
     }
 
+    fn sync_all(&mut self) -> io::Result<Synced> {
+        sync_with_all(&self.file)
+    }
+
+    fn file_system(&self) -> io::Result<u64> {
+        Ok(fstat(&self.file)?.st_dev)
+    }
+
     fn commit(mut self: Box<Self>) -> io::Result<()> {
         let target = self.target.clone();
         self.rename_to(&target)
@@ -163,6 +172,14 @@ impl Stage for InPlaceFile {
 
     fn sync(&mut self) -> io::Result<()> {
         Ok(fsync(&self.file)?)
+    }
+
+    fn sync_all(&mut self) -> io::Result<Synced> {
+        sync_with_all(&self.file)
+    }
+
+    fn file_system(&self) -> io::Result<u64> {
+        Ok(fstat(&self.file)?.st_dev)
     }
 
     fn commit(self: Box<Self>) -> io::Result<()> {

@@ -10,15 +10,17 @@ use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, RawDir, fstat, fstatvfs, linkat, makedev, mkdirat, mknodat,
     openat, readlinkat, renameat, statat, symlinkat, unlinkat,
 };
-use rustix::process::{getegid, geteuid, getgroups};
+use rustix::process::{Resource, getegid, geteuid, getgroups, getrlimit};
 
 use super::attributes::{apply_at, metadata};
 use super::names::Names;
 use super::root::Root;
 use super::stage::{InPlaceFile, TemporaryFile, create_temporary};
+use super::sync::sync_with_all;
 use crate::path::RelPath;
 use crate::tree::{
-    Attributes, DirEntry, Listing, Metadata, Reach, ReadAt, Source, Stage, Target, TargetAbilities,
+    Attributes, DirEntry, Listing, Metadata, Reach, ReadAt, Source, Stage, Synced, Target,
+    TargetAbilities,
 };
 
 /// Bytes of directory entries read at once.
@@ -163,6 +165,13 @@ impl Source for Disk {
     }
 }
 
+/// A share of what this process may open: other runs, and a sender in the same process, open files
+/// as well.
+fn spare_handles() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 16).unwrap_or(usize::MAX)
+}
+
 impl Target for Disk {
     fn abilities(&self) -> TargetAbilities {
         let is_root = geteuid().is_root();
@@ -172,6 +181,7 @@ impl Target for Disk {
             symlink_modes: false,
             make_devices: is_root,
             time_granularity: 1,
+            spare_handles: spare_handles(),
         }
     }
 
@@ -266,6 +276,20 @@ impl Target for Disk {
         let (dir, base) = self.root.parent_of(path)?;
         self.root.forget(path);
         Ok(unlinkat(dir.as_fd(), base, AtFlags::REMOVEDIR)?)
+    }
+
+    fn sync(&self, path: &RelPath, kind: Kind) -> io::Result<Synced> {
+        match kind {
+            Kind::Directory => sync_with_all(&self.root.listable(path)?),
+            Kind::File => sync_with_all(&self.open_file(path, OFlags::RDONLY, Mode::empty())?.0),
+            _ => Ok(Synced::Alone),
+        }
+    }
+
+    fn room(&self, dir: &RelPath) -> io::Result<Option<u64>> {
+        let stat = fstatvfs(self.root.directory(dir)?)?;
+        // Some file systems without a size of their own say that they have no blocks at all.
+        Ok((stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize)))
     }
 
     fn user_id(&self, name: &[u8]) -> Option<u32> {

@@ -7,7 +7,7 @@ use bascule_wire::flist::{Device, Kind};
 
 use crate::path::RelPath;
 use crate::tree::{
-    Attributes, Listing, Metadata, Reach, ReadAt, Source, Stage, Target, TargetAbilities,
+    Attributes, Listing, Metadata, Reach, ReadAt, Source, Stage, Synced, Target, TargetAbilities,
 };
 
 /// A tree on disk. It cannot be opened on Windows yet, so no value of this type exists there.
@@ -129,6 +129,14 @@ impl Target for Disk {
     }
 
     fn remove_dir(&self, _path: &RelPath) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    fn sync(&self, _path: &RelPath, _kind: Kind) -> io::Result<Synced> {
+        match self.0 {}
+    }
+
+    fn room(&self, _dir: &RelPath) -> io::Result<Option<u64>> {
         match self.0 {}
     }
 

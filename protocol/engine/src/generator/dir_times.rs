@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use crate::durable::Unsynced;
 use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
 use crate::run::Run;
@@ -13,9 +14,22 @@ use bascule_wire::flist::Kind;
 /// The directories in which names were made, replaced or removed. Shared by the generator and the
 /// receiver.
 #[derive(Debug, Default)]
-pub struct ChangedDirs(Mutex<HashSet<RelPath>>);
+pub struct ChangedDirs {
+    dirs: Mutex<HashSet<RelPath>>,
+    unsynced: Option<Unsynced>,
+}
 
 impl ChangedDirs {
+    /// Nothing is changed yet. A durable run also keeps account of what is not on stable storage.
+    pub fn new(durable: bool) -> Self {
+        Self { dirs: Mutex::default(), unsynced: durable.then(Unsynced::default) }
+    }
+
+    /// What is not on stable storage, if the run has to care.
+    pub fn unsynced(&self) -> Option<&Unsynced> {
+        self.unsynced.as_ref()
+    }
+
     /// Notes that a name in the directory of `path` was changed.
     pub fn name_changed(&self, path: &RelPath) {
         if let Some(parent) = path.parent() {
@@ -25,7 +39,10 @@ impl ChangedDirs {
 
     /// Notes that `dir` itself needs its attributes set again.
     pub fn note(&self, dir: RelPath) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(dir);
+        if let Some(unsynced) = &self.unsynced {
+            unsynced.note(dir.clone(), Kind::Directory);
+        }
+        self.dirs.lock().unwrap_or_else(PoisonError::into_inner).insert(dir);
     }
 
     /// Removes a partial file that is not needed any more; one that cannot be removed does no harm.
@@ -43,7 +60,7 @@ impl ChangedDirs {
     }
 
     fn take(&self, dir: &RelPath) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(dir)
+        self.dirs.lock().unwrap_or_else(PoisonError::into_inner).remove(dir)
     }
 }
 
@@ -73,7 +90,7 @@ impl DirTimes {
         run: &Run,
     ) -> Result<(), Fatal> {
         match self.wanted.remove(dir) {
-            Some(attributes) if changed.take(dir) => set(dir, &attributes, tree, run),
+            Some(attributes) if changed.take(dir) => set(dir, &attributes, changed, tree, run),
             _ => Ok(()),
         }
     }
@@ -92,18 +109,28 @@ impl DirTimes {
         left.sort_by(|(a, _), (b, _)| b.cmp(a));
         for (dir, attributes) in left {
             if changed.take(&dir) {
-                set(&dir, &attributes, tree, run)?;
+                set(&dir, &attributes, changed, tree, run)?;
             }
         }
         Ok(())
     }
 }
 
-fn set(dir: &RelPath, attributes: &Attributes, tree: &dyn Target, run: &Run) -> Result<(), Fatal> {
+fn set(
+    dir: &RelPath,
+    attributes: &Attributes,
+    changed: &ChangedDirs,
+    tree: &dyn Target,
+    run: &Run,
+) -> Result<(), Fatal> {
     if run.options.dry_run {
         return Ok(());
     }
-    match tree.set_attributes(dir, Kind::Directory, attributes) {
+    let set = tree.set_attributes(dir, Kind::Directory, attributes);
+    if let Some(unsynced) = changed.unsynced() {
+        unsynced.note(dir.clone(), Kind::Directory);
+    }
+    match set {
         Ok(()) => Ok(()),
         // A hard-linked or delayed change can come after the directory was removed again.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

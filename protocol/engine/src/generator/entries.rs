@@ -152,6 +152,12 @@ impl Generator {
             return Ok(());
         }
         let failed = attributes.set_each(|one| self.tree.set_attributes(path, kind, one));
+        if let Some(unsynced) = self.changed.unsynced() {
+            unsynced.note(path.clone(), kind);
+            if unsynced.is_full() {
+                self.sync_changes()?;
+            }
+        }
         for (attribute, error) in failed {
             self.run.problem(
                 Severity::Partial,

@@ -68,6 +68,7 @@ impl Generator {
 
     /// The receiver has put a file in place.
     pub(super) fn file_done(&mut self, index: u32) -> Result<(), Fatal> {
+        self.has_arrived(index);
         if let Some(entry) = self.live_entry(index) {
             let path = self.path_of(&entry)?;
             self.in_place(&entry, &path)?;
@@ -78,6 +79,7 @@ impl Generator {
 
     /// The receiver could not get a file.
     pub(super) fn file_failed(&mut self, index: u32) -> Result<(), Fatal> {
+        self.has_arrived(index);
         if let Some(entry) = self.live_entry(index) {
             self.out_of_reach(&entry)?;
         }
@@ -134,6 +136,9 @@ impl Generator {
         local: Option<&Metadata>,
         redo: bool,
     ) -> Result<(), Fatal> {
+        if !self.run.options.dry_run && !self.has_room_for(entry, path, local)? {
+            return self.out_of_reach(entry);
+        }
         let mut flags = ItemFlags::TRANSFER;
         if self.run.options.checksum {
             flags |= ItemFlags::REPORT_CHANGE;
@@ -166,6 +171,7 @@ impl Generator {
             return self.in_place(entry, path);
         }
         self.open(index);
+        self.is_on_the_way(entry.size);
         self.run.on(&Event::Requested { bytes: entry.size });
         let Some((basis, length)) = basis else {
             return self.run.writer.data(|out| SumHead::EMPTY.put(out));

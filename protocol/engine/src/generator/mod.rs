@@ -19,6 +19,7 @@ pub mod guard;
 mod linked;
 mod links;
 mod phases;
+mod room;
 pub mod signature;
 mod special;
 
@@ -42,6 +43,7 @@ use decide::Policy;
 use delete::{Deleter, Protection};
 use dir_times::{ChangedDirs, DirTimes};
 use links::HardLinks;
+use room::Room;
 
 /// What the receiver tells the generator.
 #[derive(Debug)]
@@ -70,6 +72,7 @@ pub struct Generator {
     strong: StrongSum,
     records: RecordEncoder,
     deleter: Deleter,
+    room: Room,
     backups: Option<Arc<Backups>>,
     module: Option<ModuleView>,
     /// Directories that the module refuses to receive, or that cannot be made: nothing below them
@@ -147,6 +150,7 @@ impl Generator {
             strong: StrongSum::new(&run.negotiated),
             records: RecordEncoder::new(run.negotiated.version),
             deleter,
+            room: Room::default(),
             backups,
             module,
             refused: HashSet::new(),
@@ -231,7 +235,10 @@ impl Generator {
             }
             FromReceiver::Done(index) => self.file_done(index)?,
             FromReceiver::Failed(index) => self.file_failed(index)?,
-            FromReceiver::Redo(index) => self.redo.push(index),
+            FromReceiver::Redo(index) => {
+                self.has_arrived(index);
+                self.redo.push(index);
+            }
             FromReceiver::PhaseEnded => self.phases_ended += 1,
         }
         Ok(())

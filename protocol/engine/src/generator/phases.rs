@@ -92,6 +92,10 @@ impl Generator {
         while self.phases_ended < 3 {
             self.wait()?;
         }
+        if late {
+            // What was moved must not be lost in both places.
+            self.sync_changes()?;
+        }
         match self.run.options.delete {
             Some(DeleteTiming::Delay) => self.deleter.remove_delayed()?,
             Some(DeleteTiming::After) => {
@@ -102,6 +106,7 @@ impl Generator {
             _ => {}
         }
         self.deleter.conclude()?;
+        self.report_room()?;
         if (late || delayed_updates) && version.has_long_goodbye() {
             self.delete_stats()?;
             self.done()?;
@@ -109,6 +114,7 @@ impl Generator {
         self.prune_trash()?;
         let tree = Arc::clone(&self.tree);
         self.dir_times.finish_all(&self.changed, &*tree, &self.run)?;
+        self.sync_changes()?;
         self.run.writer.flush()
     }
 
@@ -174,6 +180,18 @@ impl Generator {
             }
         }
         if guarded { self.deleter.remove_delayed() } else { Ok(()) }
+    }
+
+    /// Puts on stable storage what was changed so far, in a durable run.
+    pub(super) fn sync_changes(&self) -> Result<(), Fatal> {
+        let Some(unsynced) = self.changed.unsynced() else {
+            return Ok(());
+        };
+        for (path, error) in unsynced.sync(&*self.tree) {
+            let text = format!("it could not be put on stable storage: {error}");
+            self.run.problem(Severity::Partial, path.as_bytes(), text)?;
+        }
+        Ok(())
     }
 
     /// Removes backups that are old enough; not after a run that may want to be undone.

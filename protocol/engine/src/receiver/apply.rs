@@ -10,7 +10,7 @@ use bascule_wire::sums::SumHead;
 use bascule_wire::token::Token;
 use bytes::Buf as _;
 
-use super::finish::Staged;
+use super::batch::Complete;
 use super::{Receiver, partial_path};
 use crate::generator::FromReceiver;
 use crate::generator::signature::read_full;
@@ -65,16 +65,20 @@ impl Receiver<'_> {
         let sums = self.reader.next_with(|buf| {
             decode_with(buf, |cursor| SumHead::read(cursor, version, digest_len))
         })?;
+        if self.batch.has_no_room_for(entry.size) {
+            self.place_batch()?;
+        }
         self.run.on(&Event::TransferStarted { path: path.as_bytes(), size: entry.size });
         let basis_path = self.basis_path(head, &path)?;
         let basis = if sums.count > 0 { self.tree.open(&basis_path).ok() } else { None };
         let before = self.before(&path);
         let in_place = self.run.options.inplace;
-        let opened = if in_place {
-            self.keep_copy(&path).and_then(|()| self.tree.open_in_place(&path))
-        } else {
-            self.tree.stage(&path)
-        };
+        let mut opened = self.open_stage(&path);
+        if opened.is_err() && !self.batch.is_empty() {
+            // What waits for its name holds handles, and perhaps the last of them.
+            self.place_batch()?;
+            opened = self.open_stage(&path);
+        }
         self.changed.name_changed(&path);
         let (stage, failed) = match opened {
             Ok(stage) => (Some(stage), None),
@@ -104,22 +108,21 @@ impl Receiver<'_> {
         add(&self.run.tally().literal_bytes, literal);
         add(&self.run.tally().matched_bytes, matched);
         let whole = stage.filter(|_| arrived == Arrived::Whole);
-        if let Some(stage) = whole {
-            let basis_path = &basis_path;
-            let staged = Staged { stage, path: &path, basis_path, before, len: position };
-            if !self.put_in_place(staged, entry)? {
+        if let Some(mut stage) = whole {
+            if !self.complete(&mut *stage, &path, entry, before, position)? {
+                drop(stage);
                 return self.tell(FromReceiver::Failed(index));
             }
-            add(&self.run.tally().transferred, 1);
-            add(&self.run.tally().transferred_bytes, entry.size);
-            self.itemize(head, entry);
-            self.run.on(&Event::TransferDone {
-                path: path.as_bytes(),
-                size: position,
+            return self.finish(Complete {
+                stage,
+                path,
+                basis_path,
+                head: head.clone(),
+                entry: entry.clone(),
+                len: position,
                 literal,
                 matched,
             });
-            return self.tell(FromReceiver::Done(index));
         }
         // The staged file is gone by now: the generator may finish the directory's time.
         if arrived == Arrived::Mismatch {
@@ -148,6 +151,14 @@ impl Receiver<'_> {
             )?;
         }
         self.tell(FromReceiver::Failed(index))
+    }
+
+    fn open_stage(&self, path: &RelPath) -> io::Result<Box<dyn Stage>> {
+        if self.run.options.inplace {
+            self.keep_copy(path).and_then(|()| self.tree.open_in_place(path))
+        } else {
+            self.tree.stage(path)
+        }
     }
 
     /// The basis that the sender was told of; only what the generator offers is taken.

@@ -9,28 +9,18 @@ use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
 use crate::tree::{Attributes, Metadata, Stage};
 
-/// A file whose data are complete.
-pub(super) struct Staged<'a> {
-    pub(super) stage: Box<dyn Stage>,
-    /// Its final name.
-    pub(super) path: &'a RelPath,
-    /// What it was rebuilt from.
-    pub(super) basis_path: &'a RelPath,
-    /// What had its final name before, where its permissions count.
-    pub(super) before: Option<Metadata>,
-    /// Its length in bytes.
-    pub(super) len: u64,
-}
-
 impl Receiver<'_> {
-    /// Sets the attributes and gives the file its name. Tells whether it is in place; trouble is
-    /// reported.
-    pub(super) fn put_in_place(
-        &mut self,
-        staged: Staged<'_>,
+    /// Completes a file of `len` bytes that has all its data: length and attributes. `before` is
+    /// what had its name, where its permissions count. Tells whether the file may be placed; trouble
+    /// is reported.
+    pub(super) fn complete(
+        &self,
+        stage: &mut dyn Stage,
+        path: &RelPath,
         entry: &Entry,
+        before: Option<Metadata>,
+        len: u64,
     ) -> Result<bool, Fatal> {
-        let Staged { mut stage, path, basis_path, before, len } = staged;
         let attributes = self.attributes_of(entry, before);
         if self.run.options.sparse || self.run.options.inplace {
             // A last hole, or an old version that was longer.
@@ -46,7 +36,18 @@ impl Receiver<'_> {
                 format!("its {attribute} could not be set: {error}"),
             )?;
         }
-        let synced = if self.run.options.fsync { stage.sync() } else { Ok(()) };
+        Ok(true)
+    }
+
+    /// Gives a complete file its name, if its content was `synced` as wanted. Tells whether it is
+    /// in place; trouble is reported.
+    pub(super) fn put_in_place(
+        &mut self,
+        stage: Box<dyn Stage>,
+        synced: io::Result<()>,
+        path: &RelPath,
+        basis_path: &RelPath,
+    ) -> Result<bool, Fatal> {
         let placed = synced.and_then(|()| {
             if self.run.options.delay_updates {
                 self.delay(stage, path)

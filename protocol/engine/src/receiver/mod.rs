@@ -6,6 +6,7 @@
 //! ```
 
 mod apply;
+mod batch;
 mod destination;
 mod finish;
 mod list;
@@ -35,6 +36,8 @@ use crate::path::RelPath;
 use crate::run::{Run, Side, add, interrupted};
 use crate::symlinks::SymlinkTargets;
 use crate::tree::Target;
+
+use batch::Batch;
 
 pub use destination::Destination;
 
@@ -116,7 +119,10 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
         .map_err(|error| {
             Fatal::new(ExitCode::Memory, format!("no thread for the generator: {error}"))
         })?;
-    let received = receiver.announce(first).and_then(|()| receiver.serve());
+    let mut received = receiver.announce(first).and_then(|()| receiver.serve());
+    // What is complete is kept, also when the run ends early.
+    let placed = receiver.place_batch();
+    received = received.and(placed);
     if let Err(failure) = &received {
         run.abandon_after(failure);
     }
@@ -179,6 +185,7 @@ struct Receiver<'a> {
     tokens: TokenDecoder,
     changed: Arc<ChangedDirs>,
     backups: Option<Arc<Backups>>,
+    batch: Batch,
     chmod: Option<Chmod>,
     symlink_targets: SymlinkTargets,
     numeric_ids: bool,
@@ -219,8 +226,9 @@ impl<'a> Receiver<'a> {
             single_name: None,
             strong: StrongSum::new(&run.negotiated),
             tokens: TokenDecoder::new(&run.negotiated)?,
-            changed: Arc::new(ChangedDirs::default()),
+            changed: Arc::new(ChangedDirs::new(run.options.durable && !run.options.dry_run)),
             backups: None,
+            batch: Batch::default(),
             chmod: job.chmod.clone(),
             symlink_targets: job.symlink_targets,
             numeric_ids: job.numeric_ids,
@@ -248,11 +256,16 @@ impl<'a> Receiver<'a> {
         let mut phases_ended = 0;
         while phases_ended < 3 {
             self.run.check_stop()?;
+            // The sender may wait for the generator, which waits for these files.
+            if !self.batch.is_empty() && !self.reader.has_data()? {
+                self.place_batch()?;
+            }
             match self.reader.next(&mut self.records)? {
                 Record::Segment(dir) => self.segment(dir)?,
                 Record::ListEof => self.list_complete()?,
                 Record::File(head) => self.answer(head)?,
                 Record::Done => {
+                    self.place_batch()?;
                     if self.run.negotiated.incremental() {
                         if let Some(oldest) = self.lists.free_oldest() {
                             self.own.remove(&oldest.start);

@@ -180,6 +180,7 @@ impl OpenModule for Module {
             } else {
                 SymlinkTargets::Verbatim
             },
+            durable: false,
             enter_thread: None,
         })
     }

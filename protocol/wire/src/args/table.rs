@@ -512,6 +512,10 @@ static OPTIONS: &[OptionRow] = &[
     .vital()
     .push()
     .send(|o| joined(o.trash_days)),
+    OptionRow::flag("bascule-durable", |c| c.options.durable = true)
+        .vital()
+        .push()
+        .send(|o| flag(o.durable)),
     // No client sends it, but `refuse options` may name it.
     OptionRow::flag("archive", |c| {
         let archive = &mut c.options;
