@@ -7,6 +7,13 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 /// The configuration file when none is named.
 pub const DEFAULT_CONFIG: &str = "/etc/rsyncd.conf";
 
+/// The configuration file that `basculed init` writes when none is named.
+#[cfg(unix)]
+const NEW_CONFIG: &str = "/etc/basculed.conf";
+/// As on Unix: beside the other programs' data.
+#[cfg(windows)]
+const NEW_CONFIG: &str = r"C:\ProgramData\Bascule\basculed.conf";
+
 /// Serves rsync modules to rsync and bascule clients.
 #[derive(Debug, Parser)]
 #[command(name = "basculed", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
@@ -24,6 +31,8 @@ pub struct Cli {
 pub enum Command {
     /// Read a configuration file, report every problem with its line, and end.
     CheckConfig(CheckConfig),
+    /// Write a configuration with a certificate and a password, and print the lines for the source.
+    Init(Init),
     /// Serve one folder as a writable module with a generated password, without a configuration.
     Serve(Serve),
 }
@@ -79,6 +88,29 @@ pub struct CheckConfig {
     /// A global parameter, as if at the end of the configuration's global part.
     #[arg(short = 'M', long, value_name = "NAME=VALUE")]
     pub dparam: Vec<String>,
+}
+
+/// The options of `basculed init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The modules to serve and their folders, such as mail=/opt/icewarp/mail.
+    #[arg(value_name = "NAME=DIR", required = true)]
+    pub modules: Vec<String>,
+    /// The configuration file to write; it may not exist.
+    #[arg(long, value_name = "FILE", default_value = NEW_CONFIG)]
+    pub config: PathBuf,
+    /// The user who may log in.
+    #[arg(long, value_name = "NAME", default_value = "bascule")]
+    pub user: String,
+    /// The address or name to listen on; every address of this machine if not given.
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<String>,
+    /// The port to listen on.
+    #[arg(long, value_name = "PORT", default_value_t = 873, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// Where the password, the certificate and its key are kept.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// The options of `basculed serve`.
@@ -146,6 +178,9 @@ mod tests {
             parse("serve /x --module a --user b").expect("accepted").command,
             Some(Command::Serve(_))
         ));
+        let init = parse("init mail=/x archive=/y").expect("accepted").command;
+        assert!(matches!(init, Some(Command::Init(init)) if init.modules.len() == 2));
+        assert!(parse("init").is_err() && parse("init a=/x --port=0").is_err());
         assert!(parse("--port=1 check-config").is_err());
         assert!(parse("-4 -6").is_err());
         assert!(parse("--port=99999").is_err());

@@ -17,11 +17,13 @@ use crate::config::{self, Config};
 use crate::connection::Connections;
 use crate::door::{Door, Doorkeeper};
 use crate::inherited::{self, StdinClient};
+use crate::init;
 use crate::listen::{self, Family};
 use crate::log::{self, Destination};
+use crate::pairing;
 use crate::site::DaemonSite;
 use crate::tls::{Certificate, Files};
-use crate::zero::{self, ZeroConfig};
+use crate::zero::ZeroConfig;
 
 /// The port of rsync daemons.
 const RSYNC_PORT: u16 = 873;
@@ -49,6 +51,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => serve_config(cli.daemon).await,
         Some(Command::CheckConfig(check)) => check_config(&check),
+        Some(Command::Init(init)) => {
+            print!("{}", init::run(&init).map_err(Failure::new(ExitCode::Syntax))?);
+            Ok(())
+        }
         Some(Command::Serve(serve)) => serve_directory(serve).await,
     }
 }
@@ -139,7 +145,7 @@ async fn serve_directory(serve: Serve) -> Result<(), Failure> {
     let zero = serve
         .state_dir
         .clone()
-        .map_or_else(zero::state_dir, Ok)
+        .map_or_else(pairing::state_dir, Ok)
         .and_then(|state| ZeroConfig::prepare(&serve.directory, &serve.module, &serve.user, &state))
         .map_err(Failure::new(ExitCode::Syntax))?;
     let listeners = bind(serve.address.as_deref(), serve.port, Family::Any, 128, Door::Both)?;

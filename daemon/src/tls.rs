@@ -9,7 +9,7 @@ use bascule_session::tls::{Acceptor, Fingerprint, Identity};
 
 use crate::claims::unpoisoned;
 use crate::config::{self, Config};
-use crate::zero::write_private;
+use crate::pairing::write_private;
 
 /// Where certificate and key are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,22 +1,12 @@
 //! `basculed serve DIR`: one writable module with a generated password and no configuration file.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use anyhow::{Context as _, bail};
 
 use bascule_session::tls::Fingerprint;
 
 use crate::config::{Config, Module, Place, Rules};
-
-/// Letters and digits that nobody mistakes for each other; 32 of them, so that five random bits
-/// choose one.
-const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-/// The length of a generated password: 120 random bits.
-const PASSWORD_LENGTH: usize = 24;
+use crate::pairing::{self, Line};
 
 /// What is served and to whom.
 #[derive(Debug)]
@@ -45,30 +35,13 @@ impl ZeroConfig {
         state: &Path,
     ) -> anyhow::Result<Self> {
         for (what, name) in [("module", module), ("user", user)] {
-            check_name(what, name)?;
+            pairing::check_name(what, name)?;
         }
-        let shown = directory.display();
-        let directory =
-            directory.canonicalize().with_context(|| format!("cannot serve {shown}"))?;
-        if !directory.is_dir() {
-            bail!("cannot serve {shown}: it is not a directory");
-        }
-        if directory.to_str().is_none() {
-            bail!("cannot serve {shown}: its path is not UTF-8");
-        }
-        make_private_dir(state).with_context(|| format!("cannot make {}", state.display()))?;
-        let state = state.canonicalize().with_context(|| state.display().to_string())?;
-        if state.starts_with(&directory) {
-            bail!(
-                "the passwords in {} would be served too; name another --state-dir",
-                state.display()
-            );
-        }
+        let directory = pairing::served_dir(directory)?;
+        let state = pairing::private_dir(state, &[&directory])?;
         let password_file = state.join(format!("{module}.password"));
         let secrets_file = state.join(format!("{module}.secrets"));
-        let password = password(&password_file)?;
-        write_private(&secrets_file, &format!("{user}:{password}\n"), true)
-            .with_context(|| format!("cannot write {}", secrets_file.display()))?;
+        pairing::make_login(user, &password_file, &secrets_file)?;
         let (module, user) = (module.to_owned(), user.to_owned());
         Ok(Self { directory, module, user, password_file, secrets_file })
     }
@@ -110,121 +83,27 @@ impl ZeroConfig {
         port: u16,
         fingerprint: Fingerprint,
     ) -> String {
-        let host = host(address);
         let Self { directory, module, user, password_file, .. } = self;
+        let line = Line { user, address, port, password_file, fingerprint };
         format!(
             "Serving {} as module {module} on port {port}, for user {user}.\n\
              The password is in {}; copy that file to the source, keep it at mode 600,\n\
-             and type there:\n\n  \
-             bascule mirror --password-file={module}.password SRC/ \
-             rsyncs://{user}@{host}:{port}/{module}/#{fingerprint}\n\n\
+             and type there:\n\n  {}\n\n\
              The connection is encrypted (TLS), and the fingerprint at the end makes sure that it is\n\
-             this daemon. A stock rsync can connect too, in the clear: rsync://{user}@{host}:{port}/{module}/\n\n\
+             this daemon. A stock rsync can connect too, in the clear: {}\n\n\
              Ctrl-C ends the daemon.\n",
             directory.display(),
             password_file.display(),
+            line.of(module),
+            line.url("rsync", module),
         )
     }
-}
-
-/// Where passwords are kept between starts.
-///
-/// # Errors
-/// When the environment names no place.
-pub fn state_dir() -> anyhow::Result<PathBuf> {
-    if let Some(dir) = std::env::var_os("STATE_DIRECTORY").filter(|dir| !dir.is_empty()) {
-        return Ok(dir.into());
-    }
-    bascule_platform::state::folder("basculed")
-        .context("there is no home directory for the password; name one with --state-dir")
-}
-
-fn check_name(what: &str, name: &str) -> anyhow::Result<()> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.chars().all(fits) {
-        bail!(
-            "the {what} name \"{}\" must be letters, digits, '.', '_' and '-'",
-            name.escape_debug()
-        );
-    }
-    Ok(())
-}
-
-fn host(address: Option<&str>) -> String {
-    match address.map(|address| (address, address.parse::<IpAddr>())) {
-        Some((_, Ok(ip))) if ip.is_unspecified() => {}
-        Some((address, Ok(IpAddr::V6(_)))) => return format!("[{address}]"),
-        Some((address, _)) => return address.to_owned(),
-        None => {}
-    }
-    dns_lookup::get_hostname().unwrap_or_else(|_| "HOST".to_owned())
-}
-
-/// The password of an earlier start, or a new one.
-fn password(file: &Path) -> anyhow::Result<String> {
-    match bascule_platform::secret::read(file) {
-        Ok(bytes) => {
-            let text = std::str::from_utf8(&bytes).unwrap_or_default();
-            let password = text.lines().next().unwrap_or_default().to_owned();
-            if password.is_empty() {
-                bail!("{} holds no password; remove it to get a new one", file.display());
-            }
-            Ok(password)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let password = generate()?;
-            write_private(file, &format!("{password}\n"), false)
-                .with_context(|| format!("cannot write {}", file.display()))?;
-            Ok(password)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn generate() -> anyhow::Result<String> {
-    let mut random = [0; PASSWORD_LENGTH];
-    getrandom::fill(&mut random).context("no random numbers to be had")?;
-    let letter = |byte: u8| char::from(ALPHABET[usize::from(byte % 32)]);
-    Ok(random.into_iter().map(letter).collect())
-}
-
-fn make_private_dir(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-/// Writes a file that only its owner can read, whole or not at all.
-pub(crate) fn write_private(path: &Path, text: &str, replace: bool) -> io::Result<()> {
-    let staged = path.with_extension(format!("new.{}", std::process::id()));
-    let target = if replace { &staged } else { path };
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = match options.open(target) {
-        // Left behind by a process that is gone and had our number.
-        Err(error) if replace && error.kind() == io::ErrorKind::AlreadyExists => {
-            std::fs::remove_file(target)?;
-            options.open(target)?
-        }
-        other => other?,
-    };
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let placed =
-        written.and_then(|()| if replace { std::fs::rename(target, path) } else { Ok(()) });
-    if placed.is_err() {
-        // The first error is the one to tell.
-        let _ = std::fs::remove_file(target);
-    }
-    placed
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pairing::PASSWORD_LENGTH;
 
     fn prepare(root: &Path, module: &str, user: &str) -> anyhow::Result<ZeroConfig> {
         std::fs::create_dir_all(root.join("100%")).expect("a directory");
