@@ -1,6 +1,7 @@
 //! Files that hold passwords and keys.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -8,7 +9,8 @@ use zeroize::Zeroizing;
 /// Reads a file that only its owner may read. What was read is wiped from memory when it is dropped.
 ///
 /// # Errors
-/// When it cannot be read, and on Unix when others may read it.
+/// When it cannot be read. On Unix also when others may read it, when it is a symlink of another
+/// user, who could make it point to what this user alone may read.
 pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     read_as(path, "the password file")
 }
@@ -18,20 +20,88 @@ pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 /// # Errors
 /// As [`read`].
 pub fn read_as(path: &Path, what: &str) -> io::Result<Zeroizing<Vec<u8>>> {
-    let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
-    };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
+    let shown = path.display();
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{what} {shown}: {error}"));
+    refuse_symlinks_of_others(path).map_err(named)?;
+    let mut file = File::open(path).map_err(named)?;
+    check(&file).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            io::Error::new(error.kind(), format!("{what} {shown} {error}"))
+        }
+        _ => named(error),
+    })?;
+    // Room for all of it at once: a buffer that grows leaves copies behind.
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
+    file.read_to_end(&mut text).map_err(named)?;
+    Ok(text)
+}
 
-        let mode = std::fs::metadata(path).map_err(named)?.permissions().mode();
-        if mode & 0o007 != 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                format!("{what} {} may be read by others: run chmod 600 on it", path.display()),
-            ));
+#[cfg(unix)]
+fn refuse_symlinks_of_others(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let metadata = path.symlink_metadata()?;
+    let own = rustix::process::geteuid().as_raw();
+    if metadata.is_symlink() && ![0, own].contains(&metadata.uid()) {
+        return Err(io::Error::other("it is a symlink of another user: name the file itself"));
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn check(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    if file.metadata()?.permissions().mode() & 0o007 != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "may be read by others: run chmod 600 on it",
+        ));
+    }
+    Ok(())
+}
+
+/// What others may read there is a matter of ACLs.
+#[cfg(not(unix))]
+fn refuse_symlinks_of_others(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// As for symlinks.
+#[cfg(not(unix))]
+fn check(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
+
+    use super::*;
+
+    #[test]
+    fn only_private_files_are_read_and_no_symlink_of_another() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("password");
+        fs::write(&file, "secret\n").expect("a file");
+        let allow = |mode| {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a mode");
+        };
+        allow(0o644);
+        let error = read(&file).expect_err("others may read it").to_string();
+        assert!(error.contains("chmod 600") && !error.contains("secret"), "{error}");
+        allow(0o600);
+        assert_eq!(read(&file).expect("private").as_slice(), b"secret\n");
+        let link = dir.path().join("link");
+        symlink(&file, &link).expect("a symlink");
+        assert!(read(&link).is_ok(), "one's own");
+        assert!(read(dir.path()).is_err(), "a folder");
+        if crate::privileges::runs_as_root() {
+            lchown(&link, Some(65_534), None).expect("given away");
+            let error = read(&link).expect_err("another's").to_string();
+            assert!(error.contains("symlink of another user"), "{error}");
         }
     }
-    std::fs::read(path).map(Zeroizing::new).map_err(named)
 }

@@ -355,3 +355,26 @@ impl Outlet for ChannelOutlet {
         self.chunks.capacity() > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_timeout_only_shortens_ones_own() {
+        for (own, told, counts) in [
+            (600, 60, 60),
+            (600, 601, 600),
+            (600, 0, 600),
+            (600, u32::MAX, 600),
+            (0, 60, 60),
+            (0, 0, 0),
+            (0, u32::MAX, 0),
+        ] {
+            let traffic = Traffic::new(own);
+            traffic.adopt_timeout(told);
+            let limit = (counts > 0).then(|| Duration::from_secs(counts));
+            assert_eq!(traffic.limit(), limit, "{own} {told}");
+        }
+    }
+}
