@@ -8,12 +8,14 @@
 //! - [`sender`] sends the list and answers each request with tokens.
 //! - [`generator`] compares the list with the target, asks for what differs, deletes the rest.
 //! - [`receiver`] rebuilds each file from its basis and the tokens, then puts it in place.
+//! - [`digest`] reads whole files for their digests.
 //! - [`tree`] says what a side must be able to do; [`disk`] does it on a real disk.
 //!
 //! The engine prints nothing: all that happens is an [`observe::Event`].
 
 pub mod backup;
 pub mod chmod;
+pub mod digest;
 pub mod disk;
 pub mod durable;
 pub mod empty;

@@ -1,5 +1,6 @@
 //! What happens, as typed events for any observer: progress, logs, metrics, tests.
 
+use bascule_wire::Negotiated;
 use bascule_wire::flist::Kind;
 use bascule_wire::record::ItemFlags;
 
@@ -9,6 +10,8 @@ use crate::outcome::Problem;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// Both ends have agreed on how to talk.
+    Agreed(&'a Negotiated),
     /// The walker or the peer listed more files.
     Listed {
         /// Entries since the last event of this kind.

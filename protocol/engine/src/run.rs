@@ -6,11 +6,13 @@ use std::sync::{Arc, OnceLock};
 
 use bascule_wire::flist::Kind;
 use bascule_wire::message::Message;
+use bascule_wire::names::{ChecksumName, CompressName};
+use bascule_wire::setup::CompatFlags;
 use bascule_wire::stats::DeleteStats;
-use bascule_wire::{Negotiated, Options};
+use bascule_wire::{Negotiated, Options, Version};
 use bytes::Bytes;
 
-use crate::link::WireWriter;
+use crate::link::{Outlet, WireWriter};
 use crate::observe::{Event, Observer};
 use crate::outcome::{Counters, ExitCode, Fatal, Problem, Report, Severity};
 use crate::stop::Stop;
@@ -54,6 +56,19 @@ pub struct Run {
     on_io_timeout: OnceLock<IoTimeout>,
 }
 
+/// A peer that is not there.
+struct Nobody;
+
+impl Outlet for Nobody {
+    fn send(&mut self, _chunk: Bytes) -> Result<(), Fatal> {
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+}
+
 type IoTimeout = Box<dyn Fn(u32) + Send + Sync>;
 
 /// Counters that several threads add to.
@@ -93,6 +108,20 @@ impl Run {
             tally: Tally::default(),
             on_io_timeout: OnceLock::new(),
         }
+    }
+
+    /// A run without a peer, for a walk of one tree. Digests are BLAKE3.
+    pub fn alone(options: Options, observer: Arc<dyn Observer>, stop: Stop) -> Self {
+        let negotiated = Negotiated {
+            version: Version::NEWEST,
+            compat: CompatFlags::default(),
+            checksum: ChecksumName::Blake3,
+            list_checksum: ChecksumName::Blake3,
+            compress: CompressName::None,
+            seed: 0,
+        };
+        let nobody = WireWriter::new(Box::new(Nobody));
+        Self::new(negotiated, options, Side::Client, observer, stop, nobody)
     }
 
     /// Sets what to do with the daemon's timeout (seconds), once.

@@ -23,6 +23,9 @@ pub struct Metadata {
     pub mtime: i64,
     /// Nanoseconds of `mtime`.
     pub nanos: u32,
+    /// When contents or attributes last changed, in seconds since 1970 and nanoseconds; nobody can
+    /// set it. Zero where the system does not tell.
+    pub changed: (i64, u32),
     /// Owner.
     pub uid: u32,
     /// Group.

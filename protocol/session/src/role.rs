@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bascule_engine::link::{WireReader, WireWriter};
-use bascule_engine::observe::Observer;
+use bascule_engine::observe::{Event, Observer};
 use bascule_engine::outcome::{ExitCode, Fatal, Report};
 use bascule_engine::run::{Run, Side};
 use bascule_engine::stop::Stop;
@@ -47,6 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Conversation<S> {
         pump.traffic.add(opening.0, opening.1);
         let writer = WireWriter::new(outlet);
         let run = Arc::new(Run::new(negotiated, options, side, observer, stop, writer));
+        run.on(&Event::Agreed(&run.negotiated));
         pump.discard_after(&run.abandon);
         let traffic = Arc::clone(&pump.traffic);
         let adopt = Arc::clone(&pump.traffic);

@@ -20,6 +20,7 @@ pub(super) fn metadata(stat: &Stat) -> Metadata {
         size: u64::try_from(stat.st_size).unwrap_or(0),
         mtime: stat.st_mtime,
         nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        changed: (stat.st_ctime, u32::try_from(stat.st_ctime_nsec).unwrap_or(0)),
         uid: stat.st_uid,
         gid: stat.st_gid,
         device: Device { major: major(stat.st_rdev), minor: minor(stat.st_rdev) },

@@ -1,5 +1,6 @@
 //! The walker: lists the source one directory at a time.
 
+mod digests;
 mod hardlinks;
 mod scan;
 

@@ -9,7 +9,6 @@ use bascule_wire::limits::{MAX_LINK, MAX_NAME};
 use super::{Found, SourceArg};
 use crate::chmod::Chmod;
 use crate::filter::{FilterSet, ModuleFilter, ModuleView};
-use crate::generator::signature::read_full;
 use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
 use crate::run::{IO_ERROR_GENERAL, Run};
@@ -17,9 +16,6 @@ use crate::symlinks::SymlinkTargets;
 use crate::tree::{Metadata, Source};
 
 use bascule_wire::strong::StrongSum;
-
-/// How much of a file is read at once for its digest, in bytes.
-const READ: usize = 256 * 1024;
 
 /// What changes the walker's view.
 pub struct Rules {
@@ -36,10 +32,10 @@ pub struct Rules {
 /// Lists the sources of a run. Trouble goes to the run's account; a name that is in trouble is
 /// left out, the others go on.
 pub struct Walker {
-    run: Arc<Run>,
-    args: Vec<SourceArg>,
+    pub(super) run: Arc<Run>,
+    pub(super) args: Vec<SourceArg>,
     rules: Rules,
-    strong: StrongSum,
+    pub(super) strong: StrongSum,
     file_systems: Vec<Option<u64>>,
     /// The module's own filter as seen from each source argument.
     modules: Vec<Option<ModuleView>>,
@@ -147,14 +143,15 @@ impl Walker {
         entry.content_dir = is_dir && (recurse || is_contents);
         found.push(Found { entry, arg, metadata });
         if is_dir && is_contents {
-            self.list(arg, b"", found)?;
+            return self.list(arg, b"", found);
         }
-        Ok(())
+        self.add_digests(arg, found, found.len() - 1)
     }
 
     /// Lists a directory by its name on the wire (empty for the root).
     fn list(&mut self, arg: usize, name: &[u8], found: &mut Vec<Found>) -> Result<(), Fatal> {
         self.run.check_stop()?;
+        let listed_before = found.len();
         let tree = Arc::clone(&self.args[arg].tree);
         let path =
             RelPath::parse(name).map_err(|error| io::Error::new(ErrorKind::InvalidInput, error));
@@ -222,7 +219,7 @@ impl Walker {
             entry.content_dir = is_dir && self.run.options.recurse && !crosses;
             found.push(Found { entry, arg, metadata });
         }
-        Ok(())
+        self.add_digests(arg, found, listed_before)
     }
 
     /// Whether the module's own filter hides a path of an argument.
@@ -303,15 +300,6 @@ impl Walker {
         if kind.is_device() {
             extra.device = Some(metadata.device);
         }
-        if kind == Kind::File && options.checksum {
-            match self.digest(&*tree, path) {
-                Ok(digest) => extra.checksum = Some(digest),
-                Err(error) => {
-                    self.missed(&name, &error)?;
-                    return Ok(None);
-                }
-            }
-        }
         let mode = match &self.rules.chmod {
             Some(chmod) => chmod.apply(metadata.mode),
             None => metadata.mode,
@@ -329,21 +317,6 @@ impl Walker {
             content_dir: false,
             extra: (extra != Extra::default()).then(|| Box::new(extra)),
         }))
-    }
-
-    fn digest(&self, tree: &dyn Source, path: &RelPath) -> io::Result<Box<[u8]>> {
-        let file = tree.open(path)?;
-        let mut hasher = self.strong.list();
-        let mut buffer = vec![0; READ];
-        let mut offset = 0;
-        loop {
-            let read = read_full(&*file, offset, &mut buffer)?;
-            hasher.update(&buffer[..read]);
-            offset += read as u64;
-            if read < buffer.len() {
-                return Ok(hasher.finish().as_ref().into());
-            }
-        }
     }
 
     /// A directory that could not be read, or not to its end.
@@ -371,7 +344,7 @@ impl Walker {
     }
 
     /// A name that was there a moment ago and cannot be had now.
-    fn missed(&self, name: &[u8], error: &io::Error) -> Result<(), Fatal> {
+    pub(super) fn missed(&self, name: &[u8], error: &io::Error) -> Result<(), Fatal> {
         if error.kind() == ErrorKind::NotFound {
             return self.run.problem(
                 Severity::Vanished,
