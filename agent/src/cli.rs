@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use crate::verify::options::Verify;
 use anyhow::Context as _;
 use bascule_wire::args::parse_size;
 use bascule_wire::limits::MAX_BLOCK;
@@ -26,6 +27,8 @@ pub enum Command {
     Mirror(Box<Mirror>),
     /// List the modules of a daemon, or the files of a module.
     List(List),
+    /// Compare both ends, contents included, and change neither.
+    Verify(Box<Verify>),
     /// Bring back what runs with --trash have deleted or overwritten.
     Restore(Restore),
 }
@@ -346,6 +349,14 @@ pub struct RunOptions {
     /// Hide the arguments from the remote shell's rules.
     #[arg(short = 's', long, visible_alias = "protect-args")]
     pub secluded_args: bool,
+    /// Which names take part.
+    #[command(flatten)]
+    pub names: Names,
+}
+
+/// Which names take part: rsync's filter rules, in the order in which they are given.
+#[derive(Debug, Args)]
+pub struct Names {
     /// Leave out names that match.
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<OsString>,
@@ -437,7 +448,7 @@ mod tests {
         let words = ["bascule", "mirror"].into_iter().chain(line.split_whitespace());
         Cli::try_parse_from(words).map(|cli| match cli.command {
             Command::Mirror(mirror) => *mirror,
-            Command::List(_) | Command::Restore(_) => unreachable!("a mirror was asked for"),
+            _ => unreachable!("a mirror was asked for"),
         })
     }
 

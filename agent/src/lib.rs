@@ -1,7 +1,7 @@
 //! `bascule`, the agent: mirrors folders to or from an rsync daemon.
 //!
 //! [`location`] and [`local`] say where things are, [`options`] what to do, [`mirror`] does it,
-//! [`report`] and [`progress`] tell about it.
+//! [`report`] and [`progress`] tell about it. [`verify`] compares both ends afterwards.
 
 pub mod cli;
 pub mod connect;
@@ -20,3 +20,4 @@ pub mod report;
 pub mod restore;
 pub mod retry;
 pub mod trash;
+pub mod verify;

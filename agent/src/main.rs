@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use bascule_agent::cli::{Cli, Command};
-use bascule_agent::{mirror, restore};
+use bascule_agent::{mirror, restore, verify};
 use bascule_engine::outcome::ExitCode as Code;
 use bascule_engine::stop::Stop;
 use clap::{CommandFactory as _, FromArgMatches as _};
@@ -45,6 +45,10 @@ fn main() -> ExitCode {
             Command::Mirror(mirror) => {
                 let own = matches.subcommand_matches("mirror").unwrap_or(&matches);
                 mirror::mirror(mirror, own, stop).await
+            }
+            Command::Verify(verify) => {
+                let own = matches.subcommand_matches("verify").unwrap_or(&matches);
+                verify::verify(verify, own, stop).await
             }
             Command::List(list) => mirror::list(list, stop).await,
             Command::Restore(restore) => restore::restore(restore, stop).await,

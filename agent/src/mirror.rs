@@ -40,7 +40,7 @@ const DUPLEX: usize = 1 << 20;
 /// When the command line makes no sense.
 pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::Result<ExitCode> {
     let mut run = options::options(&cli.run, &cli.connection)?;
-    let rules = options::filters(&cli.run, matches, &run)?;
+    let rules = options::filters(&cli.run.names, matches, run.partial_dir.as_deref())?;
     let locations =
         cli.paths.iter().map(|path| Location::parse(path)).collect::<Result<Vec<_>, _>>()?;
     let Some((destination, sources)) = locations.split_last() else {

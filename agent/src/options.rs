@@ -9,7 +9,7 @@ use bascule_wire::names::{ChecksumName, CompressName};
 use bascule_wire::options::{ChecksumChoice, DeleteGuard, DeleteTiming};
 use clap::ArgMatches;
 
-use crate::cli::{Connection, Guard, RunOptions};
+use crate::cli::{Connection, Guard, Names, RunOptions};
 use crate::trash;
 
 /// The bytes of an argument as they go to a peer.
@@ -135,9 +135,9 @@ fn checksum_choice(text: &str) -> anyhow::Result<ChecksumChoice> {
 /// # Errors
 /// For a rule that is none, and for a file that cannot be read.
 pub fn filters(
-    cli: &RunOptions,
+    cli: &Names,
     matches: &ArgMatches,
-    options: &Options,
+    partial_dir: Option<&[u8]>,
 ) -> anyhow::Result<Vec<Rule>> {
     let mut given: Vec<(usize, &str, &OsString)> = Vec::new();
     for (name, values) in [
@@ -164,7 +164,7 @@ pub fn filters(
     for rule in &rules {
         bascule_engine::filter::check(rule).map_err(anyhow::Error::msg)?;
     }
-    if let Some(dir) = options.partial_dir.as_deref().filter(|dir| !dir.starts_with(b"/")) {
+    if let Some(dir) = partial_dir.filter(|dir| !dir.starts_with(b"/")) {
         let mut own = Rule::plain(RuleKind::Exclude, &[dir, b"/"].concat());
         own.perishable = true;
         rules.push(own);

@@ -143,12 +143,12 @@ impl Speed {
 }
 
 /// The text of the line. A plus says that the list is still growing.
-fn line(counts: &Snapshot, (speed, left): (f64, Option<f64>)) -> String {
+fn line(counts: &Snapshot, (speed, left): (f64, Option<f64>), moved: &str) -> String {
     let Snapshot { listed, listed_bytes, checked, moved_bytes, moved_files, .. } = *counts;
     let more = if counts.list_complete { "" } else { "+" };
     let speed = if speed >= 1.0 { format!(", {}/s", size(speed as u64)) } else { String::new() };
     let mut text = format!(
-        "{checked}/{listed}{more} checked, {moved_files} moved ({}{speed}), {}{more} left",
+        "{checked}/{listed}{more} checked, {moved_files} {moved} ({}{speed}), {}{more} left",
         size(moved_bytes),
         size(listed_bytes.saturating_sub(counts.settled_bytes())),
     );
@@ -169,7 +169,8 @@ pub struct Progress {
 
 impl Progress {
     /// Begins to draw if `wanted` and standard error is a terminal.
-    pub fn start(wanted: bool) -> Self {
+    /// `moved` is what happens to files: they are moved, or only read.
+    pub fn start(wanted: bool, moved: &'static str) -> Self {
         let counts = Arc::new(Counts::default());
         let ended = Arc::new(AtomicBool::new(false));
         if !wanted || !std::io::stderr().is_terminal() {
@@ -181,7 +182,7 @@ impl Progress {
         }
         let ticker = std::thread::Builder::new().name("progress".into()).spawn({
             let (counts, bar, ended) = (Arc::clone(&counts), bar.clone(), Arc::clone(&ended));
-            move || draw(&counts, &bar, &ended)
+            move || draw(&counts, &bar, &ended, moved)
         });
         // Without the thread the run goes on without the line.
         Self { counts, bar: Some(bar), ended, ticker: ticker.ok() }
@@ -224,13 +225,13 @@ impl Drop for Progress {
     }
 }
 
-fn draw(counts: &Counts, bar: &ProgressBar, ended: &AtomicBool) {
+fn draw(counts: &Counts, bar: &ProgressBar, ended: &AtomicBool, moved: &str) {
     let mut speed = Speed::default();
     while !ended.load(Ordering::Relaxed) {
         let now = counts.snapshot();
         speed.note(Instant::now(), now);
         if now.listed > 0 {
-            bar.set_message(line(&now, speed.rates()));
+            bar.set_message(line(&now, speed.rates(), moved));
         }
         std::thread::sleep(TICK);
     }
@@ -252,7 +253,7 @@ mod tests {
         speed.note(start + Duration::from_secs(2), counts.snapshot());
         assert_eq!(speed.rates().1, None);
         assert_eq!(
-            line(&counts.snapshot(), speed.rates()),
+            line(&counts.snapshot(), speed.rates(), "moved"),
             "4/10+ checked, 0 moved (0 B), 700 B+ left"
         );
     }
@@ -273,7 +274,7 @@ mod tests {
         assert_eq!(moved, f64::from(1 << 16));
         assert_eq!(left, Some(4.0));
         assert_eq!(
-            line(&counts.snapshot(), (moved, left)),
+            line(&counts.snapshot(), (moved, left), "moved"),
             "5/10 checked, 0 moved (256.0 KiB, 64.0 KiB/s), 512.0 KiB left, about 4 s"
         );
     }

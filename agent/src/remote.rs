@@ -124,10 +124,10 @@ async fn attempt(
     Ok((report, abandoned(line, outcome)))
 }
 
-type Reached = (Greeted<Box<dyn Stream>>, Option<Line>);
+pub(crate) type Reached = (Greeted<Box<dyn Stream>>, Option<Line>);
 
 /// Connects to a daemon and hears its greeting.
-async fn reach(
+pub(crate) async fn reach(
     remote: &Remote,
     connection: &Connection,
     options: &Options,
@@ -147,7 +147,10 @@ async fn reach(
 }
 
 /// Gives up the line of a transfer that failed on the way.
-fn abandoned(line: Option<Line>, outcome: Result<(), SessionError>) -> Result<(), SessionError> {
+pub(crate) fn abandoned(
+    line: Option<Line>,
+    outcome: Result<(), SessionError>,
+) -> Result<(), SessionError> {
     if let (Some(line), Err(error)) = (line, &outcome)
         && retry::can_heal(error)
     {

@@ -38,7 +38,7 @@ impl Console {
             names: options.verbose > 0 && !json,
             quiet: options.quiet,
             json,
-            progress: Progress::start(progress && !options.quiet),
+            progress: Progress::start(progress && !options.quiet, "moved"),
             deletions: AtomicU64::new(0),
             problems: Mutex::new(Vec::new()),
             failed_attempts: Mutex::new(Vec::new()),

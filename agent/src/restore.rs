@@ -193,7 +193,7 @@ fn joined(base: &OsStr, parts: &[&[u8]]) -> OsString {
 }
 
 /// A pattern that matches `name` alone. Without a wildcard, backslashes mean themselves.
-fn without_wildcards(name: &[u8]) -> Vec<u8> {
+pub(crate) fn without_wildcards(name: &[u8]) -> Vec<u8> {
     let is_wild = |byte: &u8| matches!(byte, b'*' | b'?' | b'[');
     if !name.iter().any(is_wild) {
         return name.to_vec();

@@ -11,7 +11,7 @@ pub fn of_this_run() -> String {
 
 /// Adds the rules that keep the trash from being sent and from being deleted, ahead of all rules
 /// that count.
-pub fn leave_alone(mut rules: Vec<Rule>) -> Vec<Rule> {
+pub fn leave_alone(rules: Vec<Rule>) -> Vec<Rule> {
     let rule = |sender_side| {
         let mut rule = Rule::plain(RuleKind::Exclude, format!("/{TRASH}/").as_bytes());
         // With its side said, a rule counts under --delete-excluded as well.
@@ -19,9 +19,14 @@ pub fn leave_alone(mut rules: Vec<Rule>) -> Vec<Rule> {
         rule.receiver_side = !sender_side;
         rule
     };
+    ahead(rules, [rule(true), rule(false)])
+}
+
+/// Puts rules ahead of all that count.
+pub(crate) fn ahead(mut rules: Vec<Rule>, new: impl IntoIterator<Item = Rule>) -> Vec<Rule> {
     let cleared = rules.iter().rposition(|rule| rule.kind == RuleKind::Clear);
     let first = cleared.map_or(0, |at| at + 1);
-    rules.splice(first..first, [rule(true), rule(false)]);
+    rules.splice(first..first, new);
     rules
 }
 

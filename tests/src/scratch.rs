@@ -123,7 +123,10 @@ pub fn destination(root: &Path) -> io::Result<()> {
 }
 
 /// Gives every directory the same old time.
-fn settle(dir: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What the file system says.
+pub fn settle(dir: &Path) -> io::Result<()> {
     for child in fs::read_dir(dir)? {
         let child = child?;
         if child.file_type()?.is_dir() {

@@ -13,7 +13,7 @@ use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
 use crate::run::{IO_ERROR_GENERAL, Run};
 use crate::symlinks::SymlinkTargets;
-use crate::tree::{Metadata, Source};
+use crate::tree::Metadata;
 
 use bascule_wire::strong::StrongSum;
 
