@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use crate::verify::options::Verify;
 use anyhow::Context as _;
+use bascule_engine::ledger::ListLimits;
 use bascule_wire::args::parse_size;
 use bascule_wire::limits::MAX_BLOCK;
 use bascule_wire::options::DeleteGuard;
@@ -71,6 +72,34 @@ pub struct List {
     /// The highest protocol to offer.
     #[arg(long, value_name = "NUM")]
     pub protocol: Option<u8>,
+    /// How long the list may become.
+    #[command(flatten)]
+    pub list_limits: MaxList,
+}
+
+/// How long the list of a daemon may become.
+#[derive(Debug, Clone, Args)]
+pub struct MaxList {
+    /// End the run when a daemon lists more than NUM files and folders.
+    #[arg(long, value_name = "NUM", default_value_t = ListLimits::default().entries)]
+    pub max_entries: u64,
+    /// End the run when a daemon's list takes more memory than SIZE at a time, such as 500m.
+    #[arg(long, value_name = "SIZE", default_value = "4g", value_parser = bytes)]
+    pub max_list_memory: u64,
+}
+
+impl Default for MaxList {
+    fn default() -> Self {
+        let ListLimits { entries, bytes } = ListLimits::default();
+        Self { max_entries: entries, max_list_memory: bytes }
+    }
+}
+
+impl MaxList {
+    /// The same for a run.
+    pub fn limits(&self) -> ListLimits {
+        ListLimits { entries: self.max_entries, bytes: self.max_list_memory }
+    }
 }
 
 /// Options of `bascule restore`.
@@ -346,6 +375,9 @@ pub struct RunOptions {
     /// The highest protocol to offer, 30 to 32.
     #[arg(long, value_name = "NUM")]
     pub protocol: Option<u8>,
+    /// How long the list of a daemon may become.
+    #[command(flatten)]
+    pub list_limits: MaxList,
     /// Hide the arguments from the remote shell's rules.
     #[arg(short = 's', long, visible_alias = "protect-args")]
     pub secluded_args: bool,
@@ -475,6 +507,14 @@ mod tests {
         for wrong in ["-B 1m", "--bwlimit=fast", "--max-size=x"] {
             assert!(mirror(&format!("{wrong} a b")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn lists_have_a_limit() {
+        let run = mirror("a b").expect("accepted").run;
+        assert_eq!(run.list_limits.limits(), ListLimits::default());
+        let run = mirror("--max-entries=7 --max-list-memory=1m a b").expect("accepted").run;
+        assert_eq!(run.list_limits.limits(), ListLimits { entries: 7, bytes: 1 << 20 });
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bascule_engine::disk::Disk;
 use bascule_engine::empty::Unreachable;
+use bascule_engine::ledger::ListLimits;
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::path::RelPath;
 use bascule_engine::receiver::Destination;
@@ -138,6 +139,8 @@ impl OpenModule for LocalModule {
             refuse_options: Vec::new(),
             timeout: 0,
             durable: false,
+            // The list comes from this process.
+            list_limits: ListLimits::NONE,
             symlink_targets: SymlinkTargets::Verbatim,
             enter_thread: None,
         })

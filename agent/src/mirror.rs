@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use bascule_engine::ledger::ListLimits;
 use bascule_engine::observe::{Event, Observer, Silent};
 use bascule_engine::outcome::{ExitCode, Report};
 use bascule_engine::receiver::Destination;
@@ -150,6 +151,7 @@ async fn local_run(
         filters,
         login: Login::default(),
         local: LocalEnd::Source(sources),
+        list_limits: ListLimits::NONE,
         umask: umask(),
     };
     let ended = client::transfer(ours, request, observer, stop).await;
@@ -236,6 +238,7 @@ pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
         filters: Vec::new(),
         login: login(&remote, &cli.connection)?,
         local: LocalEnd::Target(local::destination(&OsString::from("."), None)?),
+        list_limits: cli.list_limits.limits(),
         umask: umask(),
     };
     let (report, outcome) =

@@ -63,6 +63,7 @@ pub async fn mirror(
             filters: rules.clone(),
             login: login.clone(),
             local: local()?,
+            list_limits: cli.run.list_limits.limits(),
             umask: umask(),
         };
         let (mut report, outcome) = attempt(cli, remote, request, console, stop).await?;

@@ -12,7 +12,7 @@ use bascule_engine::outcome::ExitCode;
 use bascule_engine::path::RelPath;
 use bascule_engine::stop::Stop;
 
-use crate::cli::{self, Connection, Restore};
+use crate::cli::{self, Connection, MaxList, Restore};
 use crate::location::{Location, Remote};
 use crate::mirror;
 
@@ -45,8 +45,9 @@ async fn list(target: &Target, connection: &Connection, stop: Stop) -> anyhow::R
     match target {
         Target::Remote { url, .. } => {
             let url = joined(url, &[TRASH.as_bytes(), b""]);
-            mirror::list(&cli::List { url, connection: connection.clone(), protocol: None }, stop)
-                .await
+            let connection = connection.clone();
+            let list_limits = MaxList::default();
+            mirror::list(&cli::List { url, connection, protocol: None, list_limits }, stop).await
         }
         Target::Local(folder) => {
             let trash = Path::new(folder).join(TRASH);

@@ -407,7 +407,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn strict_modes_refuse_a_file_that_others_can_read() {
+    fn rule_19_6_a_secrets_file_that_others_can_read_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
         let file = secrets_file("joe:x\n");
         let response = response(AuthDigest::Md5, b"x", "c");

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_looked_up_is_denied() {
+    fn rule_19_6_what_cannot_be_looked_up_is_denied() {
         // The client's name is unknown: it may be the one that is shut out.
         assert!(!allowed(None, Some("*.evil.org"), "10.0.0.9"));
         assert!(!allowed(None, Some("gone.evil.org"), "10.0.0.9"));

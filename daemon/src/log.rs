@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_cannot_write_lines_of_its_own() {
+    fn rule_19_6_a_client_cannot_write_lines_of_its_own() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("log");
         let file = open(&path).expect("a log file");

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use bascule_engine::disk::Disk;
+use bascule_engine::ledger::ListLimits;
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::path::RelPath;
 use bascule_engine::symlinks::SymlinkTargets;
@@ -283,6 +284,10 @@ impl OpenModule for DaemonModule {
                 .collect(),
             timeout: u32::try_from(rules.timeout).unwrap_or(0),
             durable: rules.durable,
+            list_limits: ListLimits {
+                entries: rules.max_entries.unsigned_abs(),
+                bytes: rules.max_list_memory.unsigned_abs() << 20,
+            },
             symlink_targets: match (munge_symlinks, chroot) {
                 (true, _) => SymlinkTargets::Munged,
                 (false, Chroot::Whole) => SymlinkTargets::Verbatim,
@@ -396,6 +401,7 @@ mod tests {
     fn the_defaults_are_rsyncds() {
         let plain = entered("").expect("entered");
         assert!(plain.read_only && !plain.write_only);
+        assert_eq!(plain.list_limits, ListLimits::default());
         let free = entered("use chroot = no\nread only = no\n").expect("entered");
         assert!(
             free.symlink_targets == SymlinkTargets::Munged && !free.numeric_ids && !free.read_only
@@ -411,13 +417,14 @@ mod tests {
     fn rules_are_carried_over() {
         let rules = entered(
             "exclude = *.o\nfilter = + keep.o\nrefuse options = delete  c\ntimeout = 60\n\
-             incoming chmod = Dg+s\noutgoing chmod = a+r\n",
+             incoming chmod = Dg+s\noutgoing chmod = a+r\nmax entries = 9\nmax list memory = 2\n",
         )
         .expect("entered");
         assert_eq!(rules.filters.len(), 2);
         assert_eq!(rules.filters[0].pattern, b"keep.o");
         assert_eq!(rules.refuse_options, ["delete", "c"]);
         assert_eq!(rules.timeout, 60);
+        assert_eq!(rules.list_limits, ListLimits { entries: 9, bytes: 2 << 20 });
         assert_eq!(rules.incoming_chmod.as_deref(), Some("Dg+s"));
         assert_eq!(rules.outgoing_chmod.as_deref(), Some("a+r"));
     }

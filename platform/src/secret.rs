@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_private_files_are_read_and_no_symlink_of_another() {
+    fn rule_19_6_only_private_files_are_read_and_no_symlink_of_another() {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("password");
         fs::write(&file, "secret\n").expect("a file");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{Connection, Names};
+use crate::cli::{Connection, MaxList, Names};
 
 /// The options of `bascule verify`.
 #[derive(Debug, Args)]
@@ -65,6 +65,9 @@ pub struct Verify {
     /// The connection.
     #[command(flatten)]
     pub connection: Connection,
+    /// How long the list of a daemon may become.
+    #[command(flatten)]
+    pub list_limits: MaxList,
     /// Which names take part.
     #[command(flatten)]
     pub names: Names,

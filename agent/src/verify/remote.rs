@@ -7,12 +7,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bascule_engine::empty::EmptyTree;
+use bascule_engine::ledger::ListLimits;
 use bascule_engine::observe::Observer;
 use bascule_engine::outcome::Report;
 use bascule_engine::path::RelPath;
 use bascule_engine::receiver::Destination;
 use bascule_engine::stop::Stop;
-use bascule_engine::tree::TargetAbilities;
 use bascule_session::client::{self, LocalEnd, Request};
 use bascule_wire::Options;
 use bascule_wire::filter::{Rule, RuleKind};
@@ -38,6 +38,8 @@ pub struct Daemon<'a> {
     pub options: &'a Options,
     /// Which names take part.
     pub rules: &'a [Rule],
+    /// How long its list may become.
+    pub list_limits: ListLimits,
 }
 
 impl std::fmt::Display for Daemon<'_> {
@@ -83,6 +85,7 @@ impl Daemon<'_> {
             login: login(self.remote, self.connection)?,
             local: LocalEnd::Target(nowhere()),
             umask: umask(),
+            list_limits: self.list_limits,
         };
         let (report, outcome) =
             client::transfer_with(greeted, request, observer, stop.clone()).await;
@@ -92,13 +95,5 @@ impl Daemon<'_> {
 
 /// A destination that cannot be written.
 fn nowhere() -> Destination {
-    let abilities = TargetAbilities {
-        change_owner: false,
-        symlink_times: true,
-        symlink_modes: false,
-        make_devices: false,
-        time_granularity: 1,
-        spare_handles: 0,
-    };
-    Destination { tree: Arc::new(EmptyTree(abilities)), path: RelPath::root(), is_directory: true }
+    Destination { tree: Arc::new(EmptyTree::nowhere()), path: RelPath::root(), is_directory: true }
 }

@@ -65,6 +65,7 @@ impl Work<'_> {
             connection: &self.cli.connection,
             options: &self.options,
             rules: &self.rules,
+            list_limits: self.cli.list_limits.limits(),
         };
         self.with_daemon(&daemon, listed, here).await
     }

@@ -133,6 +133,10 @@ pub struct Rules {
     pub durable: bool,
     /// Seconds; 0 means none.
     pub timeout: i64,
+    /// Entries in the list of one run.
+    pub max_entries: i64,
+    /// MiB that they may take at a time.
+    pub max_list_memory: i64,
     pub temp_dir: Option<String>,
     pub pre_xfer_exec: Option<String>,
     pub post_xfer_exec: Option<String>,
@@ -171,6 +175,8 @@ impl Default for Rules {
             landlock: true,
             durable: false,
             timeout: 600,
+            max_entries: 20_000_000,
+            max_list_memory: 4096,
             temp_dir: None,
             pre_xfer_exec: None,
             post_xfer_exec: None,

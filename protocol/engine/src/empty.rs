@@ -15,6 +15,20 @@ use crate::tree::{
 #[derive(Debug, Clone, Copy)]
 pub struct EmptyTree(pub TargetAbilities);
 
+impl EmptyTree {
+    /// The destination of a run that lists and stores nothing.
+    pub fn nowhere() -> Self {
+        Self(TargetAbilities {
+            change_owner: false,
+            symlink_times: true,
+            symlink_modes: false,
+            make_devices: false,
+            time_granularity: 1,
+            spare_handles: 0,
+        })
+    }
+}
+
 fn missing<T>() -> io::Result<T> {
     Err(ErrorKind::NotFound.into())
 }

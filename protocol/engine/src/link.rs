@@ -15,6 +15,10 @@ use bytes::{Bytes, BytesMut};
 
 use crate::outcome::{ExitCode, Fatal};
 
+/// Most bytes of messages without any data between them: a peer that only talks is given up. Names
+/// of deleted files do not count, since there may be millions.
+const MOST_TALK: usize = 64 << 20;
+
 /// Where the peer's bytes come from.
 pub trait Inlet: Send {
     /// Waits for the next bytes; `None` when the peer has closed.
@@ -55,6 +59,8 @@ pub struct WireReader {
     demux: MuxDecoder,
     sink: MessageSink,
     flush_first: Option<WireWriter>,
+    /// Bytes of messages since the last data.
+    talk: usize,
 }
 
 impl WireReader {
@@ -67,6 +73,7 @@ impl WireReader {
             demux: MuxDecoder::default(),
             sink,
             flush_first: None,
+            talk: 0,
         }
     }
 
@@ -158,12 +165,23 @@ impl WireReader {
     /// Makes progress: either more data are buffered or `false` tells the end of the stream.
     fn fill(&mut self) -> Result<bool, Fatal> {
         loop {
+            let before = self.raw.len();
             match self.demux.decode(&mut self.raw)? {
                 Some(Frame::Data(data)) => {
+                    self.talk = 0;
                     self.data.extend_from_slice(&data);
                     return Ok(true);
                 }
                 Some(Frame::Message(message)) => {
+                    if !matches!(message, Message::Deleted { .. }) {
+                        self.talk += before - self.raw.len();
+                    }
+                    if self.talk > MOST_TALK {
+                        return Err(Fatal::new(
+                            ExitCode::Message,
+                            "the peer sends messages without end and nothing else",
+                        ));
+                    }
                     (self.sink)(message)?;
                     continue;
                 }

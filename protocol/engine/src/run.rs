@@ -12,6 +12,7 @@ use bascule_wire::stats::DeleteStats;
 use bascule_wire::{Negotiated, Options, Version};
 use bytes::Bytes;
 
+use crate::ledger::ListLimits;
 use crate::link::{Outlet, WireWriter};
 use crate::observe::{Event, Observer};
 use crate::outcome::{Counters, ExitCode, Fatal, Problem, Report, Severity};
@@ -41,6 +42,8 @@ pub struct Run {
     pub options: Options,
     /// Which end this is.
     pub side: Side,
+    /// How long the list may become.
+    pub list_limits: ListLimits,
     /// Who is told.
     pub observer: Arc<dyn Observer>,
     /// The user's request to end early.
@@ -91,6 +94,7 @@ impl Run {
         negotiated: Negotiated,
         options: Options,
         side: Side,
+        list_limits: ListLimits,
         observer: Arc<dyn Observer>,
         stop: Stop,
         writer: WireWriter,
@@ -99,6 +103,7 @@ impl Run {
             negotiated,
             options,
             side,
+            list_limits,
             observer,
             stop,
             abandon: Stop::new(),
@@ -121,7 +126,8 @@ impl Run {
             seed: 0,
         };
         let nobody = WireWriter::new(Box::new(Nobody));
-        Self::new(negotiated, options, Side::Client, observer, stop, nobody)
+        let limits = ListLimits::NONE;
+        Self::new(negotiated, options, Side::Client, limits, observer, stop, nobody)
     }
 
     /// Sets what to do with the daemon's timeout (seconds), once.

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn munged_targets_come_back() {
+    fn rule_19_7_munged_targets_come_back() {
         let stored = SymlinkTargets::Munged.store(b"", b"../x");
         assert_eq!(&*stored, b"/rsyncd-munged/../x");
         assert_eq!(SymlinkTargets::Munged.send(&stored), b"../x");

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_engine::filter::{FilterSet, FilterSide};
+use bascule_engine::ledger::ListLimits;
 use bascule_engine::observe::{Event, Observer};
 use bascule_engine::outcome::{ExitCode, Report};
-use bascule_engine::receiver::{self, Destination};
+use bascule_engine::receiver::{self, Asked, Destination};
 use bascule_engine::run::{Side, interrupted};
 use bascule_engine::sender;
 use bascule_engine::stop::Stop;
@@ -17,6 +18,7 @@ use bascule_wire::args::{self, Capabilities, Direction};
 use bascule_wire::auth;
 use bascule_wire::filter::{Rule, encode_filter_list, sends_filter_list};
 use bascule_wire::greeting::{ClientLine, Greeting, ServerLine};
+use bascule_wire::limits::MAX_LINES_BYTES;
 use bascule_wire::setup::{ClientOffer, CompatFlags};
 use bascule_wire::{Negotiated, Options, Version};
 use bytes::BytesMut;
@@ -70,6 +72,8 @@ pub struct Request {
     pub login: Login,
     /// This end.
     pub local: LocalEnd,
+    /// How long the daemon's list may become, of a pull.
+    pub list_limits: ListLimits,
     /// The file mode creation mask of this process.
     pub umask: u32,
 }
@@ -140,6 +144,7 @@ where
     loop {
         match ServerLine::parse(&opening.line().await?)? {
             ServerLine::Text(text) => {
+                check_lines(lines.len() + text.len())?;
                 lines.extend_from_slice(&text);
                 lines.push(b'\n');
             }
@@ -230,7 +235,11 @@ where
         Ok(opened) => opened,
         Err(error) => return (Report::default(), Err(error)),
     };
-    let Request { options, filters, local, umask, .. } = request;
+    let Request { options, filters, local, umask, paths, .. } = request;
+    let list_limits = match local {
+        LocalEnd::Source(_) => ListLimits::NONE,
+        LocalEnd::Target(_) => request.list_limits,
+    };
     let counts = (opening.read, opening.written);
     let (stream, leftover) = opening.into_parts();
     let conversation = Conversation {
@@ -240,15 +249,16 @@ where
         negotiated,
         options,
         side: Side::Client,
+        list_limits,
         observer,
         stop,
         enter_thread: None,
     };
-    conversation.run(work(local, filters, umask)).await
+    conversation.run(work(local, paths, filters, umask)).await
 }
 
 /// The engine's part of a client.
-fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
+fn work(local: LocalEnd, paths: Vec<Vec<u8>>, rules: Vec<Rule>, umask: u32) -> Work {
     Box::new(move |run, reader| {
         let direction = match &local {
             LocalEnd::Source(_) => Direction::Push,
@@ -279,6 +289,7 @@ fn work(local: LocalEnd, rules: Vec<Rule>, umask: u32) -> Work {
             }
             LocalEnd::Target(destination) => {
                 let job = receiver::Job {
+                    asked: Some(Asked::new(&paths, &rules, &run.options)?),
                     destination,
                     filters,
                     module: None,
@@ -356,9 +367,17 @@ async fn enter_module<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let (mut said, mut logged_in) = (0, false);
     loop {
         match ServerLine::parse(&opening.line().await?)? {
             ServerLine::Ok => return Ok(()),
+            ServerLine::AuthRequired { .. } if std::mem::replace(&mut logged_in, true) => {
+                // Each answer would give away another digest of the password.
+                return Err(SessionError::new(
+                    ExitCode::Protocol,
+                    "the daemon asks for the password a second time",
+                ));
+            }
             ServerLine::AuthRequired { challenge } => {
                 let password = password(&request.login).await?;
                 let digest = auth::choose_client(theirs.digests.as_deref(), version)?;
@@ -375,6 +394,8 @@ where
             }
             ServerLine::Text(mut text) => {
                 text.push(b'\n');
+                said += text.len();
+                check_lines(said)?;
                 observer.on(&Event::PeerText(&text));
             }
             ServerLine::Error(text) => return Err(refused(text)),
@@ -386,6 +407,17 @@ where
             }
         }
     }
+}
+
+/// Bounds what a daemon says before a transfer.
+fn check_lines(bytes: usize) -> Result<(), SessionError> {
+    if bytes <= MAX_LINES_BYTES {
+        return Ok(());
+    }
+    Err(SessionError::new(
+        ExitCode::Protocol,
+        format!("the daemon sends lines without end, more than {MAX_LINES_BYTES} bytes"),
+    ))
 }
 
 /// The password that was given, or that the user types now.

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_trickling_peer_is_given_up_like_a_silent_one() {
+    async fn rule_19_6_a_trickling_peer_is_given_up_like_a_silent_one() {
         let (ours, mut theirs) = tokio::io::duplex(64);
         let trickling = tokio::spawn(async move {
             while theirs.write_all(b"x").await.is_ok() {

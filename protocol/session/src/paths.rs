@@ -1,5 +1,6 @@
 //! The paths of a client's request: cleaned, expanded, turned into what the engine takes (§2.7).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bascule_engine::empty::Unreachable;
@@ -10,18 +11,23 @@ use bascule_engine::tree::{Source, Target};
 use bascule_engine::walk::SourceArg;
 use bascule_wire::flist::Kind;
 
-/// Most names that one pattern may expand to.
+/// Most names that the patterns of one request may expand to.
 const MAX_EXPANDED: usize = 100_000;
+/// Most folders that one request may open: each holds a descriptor to the end of the run, and those
+/// are all clients' together.
+const MAX_FOLDERS: usize = 1000;
 
 /// The sources of a pull: each path relative to the module, with its globs expanded.
 ///
 /// # Errors
-/// [`ExitCode::Syntax`] for a path that no file can have.
+/// [`ExitCode::Syntax`] for a path that no file can have, and for too many.
 pub(crate) fn sources(root: &Arc<dyn Target>, paths: &[Vec<u8>]) -> Result<Vec<SourceArg>, Fatal> {
     let mut args = Vec::new();
+    let mut folders: HashMap<RelPath, Arc<dyn Source>> = HashMap::new();
     for path in paths {
         let (cleaned, contents) = clean(path)?;
-        for expanded in expand(root, &cleaned, contents) {
+        let room = MAX_EXPANDED - args.len();
+        for expanded in expand(root, &cleaned, contents, room).ok_or_else(too_many)? {
             let named = expanded.as_bytes().to_vec();
             let (base, top) = if contents {
                 (expanded, RelPath::root())
@@ -29,9 +35,17 @@ pub(crate) fn sources(root: &Arc<dyn Target>, paths: &[Vec<u8>]) -> Result<Vec<S
                 let (parent, base) = expanded.split();
                 (parent, RelPath::parse(base).map_err(|error| unusable(path, &error))?)
             };
-            let tree: Arc<dyn Source> = match root.subtree(&base) {
-                Ok(tree) => tree,
-                Err(error) => Arc::new(Unreachable(error)),
+            let tree = match folders.get(&base) {
+                Some(tree) => Arc::clone(tree),
+                None if folders.len() >= MAX_FOLDERS => return Err(too_many()),
+                None => {
+                    let tree: Arc<dyn Source> = match root.subtree(&base) {
+                        Ok(tree) => tree,
+                        Err(error) => Arc::new(Unreachable(error)),
+                    };
+                    folders.insert(base.clone(), Arc::clone(&tree));
+                    tree
+                }
             };
             args.push(SourceArg { tree, base, named, top });
         }
@@ -70,10 +84,16 @@ fn clean(path: &[u8]) -> Result<(RelPath, bool), Fatal> {
 }
 
 /// Expands wildcards component by component, like a shell; a pattern without a match stays as it
-/// is, without its backslashes. With `dirs`, only directories are found.
-fn expand(tree: &Arc<dyn Target>, pattern: &RelPath, dirs: bool) -> Vec<RelPath> {
+/// is, without its backslashes. With `dirs`, only directories are found. `None` when that is more
+/// than `room`.
+fn expand(
+    tree: &Arc<dyn Target>,
+    pattern: &RelPath,
+    dirs: bool,
+    room: usize,
+) -> Option<Vec<RelPath>> {
     if !pattern.as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\')) {
-        return vec![pattern.clone()];
+        return (room > 0).then(|| vec![pattern.clone()]);
     }
     let mut found = vec![RelPath::root()];
     for component in pattern.components() {
@@ -96,17 +116,29 @@ fn expand(tree: &Arc<dyn Target>, pattern: &RelPath, dirs: bool) -> Vec<RelPath>
                 .collect();
             names.sort();
             next.extend(names.iter().filter_map(|name| dir.join(name).ok()));
+            if next.len() > room {
+                return None;
+            }
         }
-        next.truncate(MAX_EXPANDED);
         found = next;
     }
     if dirs {
         found.retain(|path| tree.metadata(path, true).is_ok_and(|met| met.kind == Kind::Directory));
     }
     if found.is_empty() {
-        return RelPath::parse(&unescape(pattern.as_bytes())).into_iter().collect();
+        found.extend(RelPath::parse(&unescape(pattern.as_bytes())));
     }
-    found
+    (found.len() <= room).then_some(found)
+}
+
+fn too_many() -> Fatal {
+    Fatal::new(
+        ExitCode::Syntax,
+        format!(
+            "the paths stand for more than {MAX_EXPANDED} names, or are in more than \
+             {MAX_FOLDERS} folders: name the folder above them instead"
+        ),
+    )
 }
 
 fn unescape(text: &[u8]) -> Vec<u8> {

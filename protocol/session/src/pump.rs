@@ -361,7 +361,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peers_timeout_only_shortens_ones_own() {
+    fn rule_19_6_a_peers_timeout_only_shortens_ones_own() {
         for (own, told, counts) in [
             (600, 60, 60),
             (600, 601, 600),

@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use bascule_engine::ledger::ListLimits;
 use bascule_engine::link::{WireReader, WireWriter};
 use bascule_engine::observe::{Event, Observer};
 use bascule_engine::outcome::{ExitCode, Fatal, Report};
@@ -26,6 +27,7 @@ pub(crate) struct Conversation<S> {
     pub(crate) negotiated: Negotiated,
     pub(crate) options: Options,
     pub(crate) side: Side,
+    pub(crate) list_limits: ListLimits,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) stop: Stop,
     /// Confines the thread of the engine, and those that it starts.
@@ -46,7 +48,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Conversation<S> {
         let (pump, inlet, outlet) = Pump::start(stream, options.timeout, options.bwlimit, &stop);
         pump.traffic.add(opening.0, opening.1);
         let writer = WireWriter::new(outlet);
-        let run = Arc::new(Run::new(negotiated, options, side, observer, stop, writer));
+        let limits = self.list_limits;
+        let run = Arc::new(Run::new(negotiated, options, side, limits, observer, stop, writer));
         run.on(&Event::Agreed(&run.negotiated));
         pump.discard_after(&run.abandon);
         let traffic = Arc::clone(&pump.traffic);

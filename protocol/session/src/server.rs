@@ -102,6 +102,7 @@ where
         negotiated,
         options: run_options,
         side: Side::Server,
+        list_limits: rules.list_limits,
         observer,
         stop,
         enter_thread: rules.enter_thread.clone().map(|enter| -> Box<dyn FnOnce() -> _ + Send> {
@@ -354,6 +355,7 @@ fn work(command: ServerCommand, rules: ModuleRules, refusal: Option<Fatal>, umas
             Direction::Push => {
                 let (path, is_directory) = destination(&command)?;
                 let job = receiver::Job {
+                    asked: None,
                     destination: Destination { tree: rules.root, path, is_directory },
                     filters,
                     module,

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bascule_engine::ledger::ListLimits;
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::symlinks::SymlinkTargets;
 use bascule_engine::tree::Target;
@@ -130,6 +131,8 @@ pub struct ModuleRules {
     pub timeout: u32,
     /// What is received is on stable storage before success is told, whatever the client asks.
     pub durable: bool,
+    /// How long the list of one run may become, in either direction.
+    pub list_limits: ListLimits,
     /// How the targets of symlinks are stored (§19.7).
     pub symlink_targets: SymlinkTargets,
     /// Gives up privileges.

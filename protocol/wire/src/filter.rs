@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use crate::args::Direction;
 use crate::decode::{Decode, decode_with};
 use crate::error::WireError;
-use crate::limits::{MAX_RULE, MAX_RULES};
+use crate::limits::{MAX_RULE, MAX_RULES_BYTES, RULE_OVERHEAD};
 use crate::options::Options;
 use crate::varint::PutWire as _;
 use crate::version::Version;
@@ -210,6 +210,11 @@ impl Rule {
         Ok([prefix, &pattern].concat())
     }
 
+    /// What it counts as where rules are limited, in bytes ([`MAX_RULES_BYTES`]).
+    pub fn weight(&self) -> usize {
+        RULE_OVERHEAD + self.pattern.len()
+    }
+
     /// Whether the rule concerns the sender's listing, with `--delete-excluded` or without.
     pub fn concerns_sender(&self) -> bool {
         self.sender_side || !self.receiver_side
@@ -309,6 +314,8 @@ pub fn encode_filter_list(
 #[derive(Debug, Clone, Default)]
 pub struct FilterListDecoder {
     rules: Vec<Rule>,
+    /// What they weigh, in bytes.
+    weight: usize,
 }
 
 impl FilterListDecoder {
@@ -333,10 +340,12 @@ impl Decode for FilterListDecoder {
             })?;
             match rule {
                 None => return Ok(None),
-                Some(None) => return Ok(Some(std::mem::take(&mut self.rules))),
+                Some(None) => return Ok(Some(std::mem::take(self).rules)),
                 Some(Some(rule)) => {
-                    if self.rules.len() >= MAX_RULES {
-                        return Err(WireError::malformed("filter list", "too many rules"));
+                    self.weight += rule.weight();
+                    if self.weight > MAX_RULES_BYTES {
+                        let detail = format!("rules that take more than {MAX_RULES_BYTES} bytes");
+                        return Err(WireError::malformed("filter list", detail));
                     }
                     self.rules.push(rule);
                 }
@@ -394,6 +403,25 @@ mod tests {
             .expect("expressible");
         let read = crate::decode::testing::decode_both_ways(FilterListDecoder::new, &out);
         assert_eq!(read, vec![rules]);
+    }
+
+    #[test]
+    fn rule_19_3_an_endless_filter_list_is_refused() {
+        for pattern in [1, MAX_RULE - 2] {
+            let text = [b"- ", &b"x".repeat(pattern)[..]].concat();
+            let mut rule = BytesMut::new();
+            rule.put_int(i32::try_from(text.len()).expect("short"));
+            rule.extend_from_slice(&text);
+            let mut decoder = FilterListDecoder::new();
+            let outcome = (0..=MAX_RULES_BYTES / RULE_OVERHEAD).find_map(|_| {
+                let read = decoder.decode(&mut rule.clone());
+                assert_eq!(read.as_ref().ok().and_then(Option::as_ref), None, "no end was sent");
+                read.err()
+            });
+            assert!(matches!(outcome, Some(WireError::Malformed { .. })), "{outcome:?}");
+            let kept: usize = decoder.rules.iter().map(Rule::weight).sum();
+            assert!(kept <= MAX_RULES_BYTES, "{kept}");
+        }
     }
 
     fn sent(rules: &[&str], direction: Direction, options: &Options, number: u8) -> Vec<String> {

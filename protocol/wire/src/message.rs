@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_tamed() {
+    fn rule_19_6_error_bits_and_timeouts_are_tamed() {
         assert_eq!(decode(22, b"\xff\0\0\0"), Ok(Message::IoError(7)));
         assert_eq!(decode(33, b"\x21\0\0\0"), Ok(Message::IoTimeout(33)));
         assert_eq!(decode(33, b"\xff\xff\xff\xff"), Ok(Message::IoTimeout(0)));

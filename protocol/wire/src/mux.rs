@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_out_of_bounds_are_refused() {
+    fn rule_19_3_frame_headers_out_of_bounds_are_refused() {
         for bytes in [&b"\0\0\0\x06"[..], b"@RSYNCD", b"\0\0\x02\x09", b"\0\0\0\xff"] {
             let mut buf = BytesMut::from(bytes);
             assert!(MuxDecoder::new().decode(&mut buf).is_err(), "{bytes:?}");

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_out_of_bounds_are_refused() {
+    fn rule_19_3_deletion_counts_out_of_bounds_are_refused() {
         for count in [-1, i32::MAX, (1 << 28) + 1] {
             let mut out = BytesMut::new();
             out.put_varint(count);

@@ -4,7 +4,7 @@ use bytes::{Buf as _, BytesMut};
 
 use crate::decode::{Cursor, Decode, Stop};
 use crate::error::WireError;
-use crate::limits::{MAX_BLOCK, MAX_BLOCK_OLD, MAX_BLOCKS};
+use crate::limits::{MAX_BLOCK, MAX_BLOCK_OLD, MAX_BLOCKS, MAX_KEPT_BLOCKS};
 use crate::varint::PutWire as _;
 use crate::version::Version;
 
@@ -171,16 +171,23 @@ impl BlockSums {
 }
 
 /// Collects the sums behind a head as they arrive; it consumes them piece by piece and holds no
-/// more memory than has arrived.
+/// more memory than has arrived. More than [`MAX_KEPT_BLOCKS`] are read past: what comes out then
+/// has no blocks.
 #[derive(Debug, Clone)]
 pub struct BlockSumsDecoder {
     sums: BlockSums,
+    /// Sums that have not arrived.
+    missing: usize,
 }
 
 impl BlockSumsDecoder {
     /// Waits for the sums that `head` announced.
     pub fn new(head: SumHead) -> Self {
-        Self { sums: BlockSums { head, ..BlockSums::default() } }
+        let kept = if head.count > MAX_KEPT_BLOCKS { SumHead { count: 0, ..head } } else { head };
+        Self {
+            sums: BlockSums { head: kept, ..BlockSums::default() },
+            missing: head.count as usize,
+        }
     }
 }
 
@@ -191,9 +198,9 @@ impl Decode for BlockSumsDecoder {
         let sums = &mut self.sums;
         let strong_len = sums.head.strong_len as usize;
         let each = 4 + strong_len;
-        let missing = sums.head.count as usize - sums.rolling.len();
-        let here = (buf.len() / each).min(missing);
-        let taken = buf.get(..here * each).unwrap_or_default();
+        let here = (buf.len() / each).min(self.missing);
+        let kept = if sums.head.count == 0 { 0 } else { here * each };
+        let taken = buf.get(..kept).unwrap_or_default();
         for sum in taken.chunks_exact(each) {
             let (rolling, strong) = sum.split_at(4);
             let mut value = [0; 4];
@@ -202,7 +209,8 @@ impl Decode for BlockSumsDecoder {
             sums.strong.extend_from_slice(strong);
         }
         buf.advance(here * each);
-        Ok((here == missing).then(|| std::mem::take(sums)))
+        self.missing -= here;
+        Ok((self.missing == 0).then(|| std::mem::take(sums)))
     }
 }
 
@@ -234,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_impossible_heads() {
+    fn rule_19_3_impossible_heads_are_refused() {
         for ints in [[-1, 700, 2, 0], [1, 0, 2, 0], [1, 700, 17, 0], [1, 700, 2, 701]] {
             let mut out = BytesMut::new();
             for value in ints {
@@ -265,13 +273,33 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_of_many_blocks_allocates_little() {
-        let head = SumHead { count: 1 << 26, block_len: 1, strong_len: 16, remainder: 0 };
+    fn rule_19_3_a_promise_of_many_blocks_allocates_little() {
+        let head = SumHead { count: MAX_KEPT_BLOCKS, block_len: 1, strong_len: 16, remainder: 0 };
         let mut decoder = BlockSumsDecoder::new(head);
         let mut buf = BytesMut::from(&[0; 39][..]);
         assert_eq!(decoder.decode(&mut buf), Ok(None));
         assert_eq!(buf.len(), 19);
         assert!(decoder.sums.strong.capacity() < 1024 && decoder.sums.rolling.capacity() < 1024);
+    }
+
+    #[test]
+    fn rule_19_3_more_blocks_than_are_kept_are_read_past() {
+        let count = MAX_KEPT_BLOCKS + 1;
+        let head = SumHead { count, block_len: 1, strong_len: 0, remainder: 0 };
+        let mut decoder = BlockSumsDecoder::new(head);
+        let mut buf = BytesMut::new();
+        let piece = vec![7; 4 << 16];
+        let mut left = 4 * count as usize;
+        while left > piece.len() {
+            buf.extend_from_slice(&piece);
+            left -= piece.len();
+            assert_eq!(decoder.decode(&mut buf), Ok(None));
+            assert!(buf.is_empty() && decoder.sums.rolling.is_empty());
+        }
+        buf.extend_from_slice(&piece[..left]);
+        buf.extend_from_slice(b"next");
+        let sums = decoder.decode(&mut buf).expect("nothing can be wrong").expect("the end");
+        assert_eq!((sums.head().count, &buf[..]), (0, &b"next"[..]));
     }
 
     proptest! {

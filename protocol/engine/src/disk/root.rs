@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn no_symlink_leads_anywhere() {
+    fn rule_19_1_no_symlink_leads_anywhere() {
         let dir = tempfile::tempdir().expect("a scratch folder");
         std::fs::create_dir_all(dir.path().join("a/b")).expect("folders");
         std::os::unix::fs::symlink("/", dir.path().join("out")).expect("a symlink");

@@ -64,6 +64,11 @@ impl Matcher {
         }
     }
 
+    /// What it counts as where rules are limited, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.rule.weight() + self.dir.len()
+    }
+
     pub(super) fn matches(&self, path: &[u8], is_dir: bool) -> bool {
         let has_form = (is_dir || !self.rule.directory_only) && self.has_form(path, is_dir);
         has_form != self.rule.negate

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bascule_wire::Options;
 use bascule_wire::filter::{Rule, RuleKind};
+use bascule_wire::limits::{MAX_MERGES, MAX_RULES_BYTES};
 
 use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
@@ -39,7 +40,14 @@ pub struct FilterSet {
     side: FilterSide,
     delete_excluded: bool,
     merges: usize,
-    known: Mutex<HashMap<RelPath, Arc<DirFilters>>>,
+    known: Mutex<Known>,
+}
+
+/// What is remembered of directories, and what their rules weigh in bytes.
+#[derive(Default)]
+struct Known {
+    dirs: HashMap<RelPath, Arc<DirFilters>>,
+    weight: usize,
 }
 
 enum Step {
@@ -75,12 +83,20 @@ impl FilterSet {
     /// The rules of a user for one side.
     ///
     /// # Errors
-    /// [`ExitCode::Unsupported`] for a rule that [`check`] refuses.
+    /// [`ExitCode::Unsupported`] for a rule that [`check`] refuses, or more than [`MAX_MERGES`] merge
+    /// files: each costs a look into every directory.
     pub fn new(rules: &[Rule], side: FilterSide, options: &Options) -> Result<Self, Fatal> {
         for rule in rules {
             check(rule).map_err(|reason| Fatal::new(ExitCode::Unsupported, reason))?;
         }
-        Ok(Self::build(rules, side, options.delete_excluded))
+        let set = Self::build(rules, side, options.delete_excluded);
+        if set.merges > MAX_MERGES {
+            return Err(Fatal::new(
+                ExitCode::Unsupported,
+                format!("more than {MAX_MERGES} per-directory filter files"),
+            ));
+        }
+        Ok(set)
     }
 
     fn build(rules: &[Rule], side: FilterSide, delete_excluded: bool) -> Self {
@@ -106,22 +122,28 @@ impl FilterSet {
                 RuleKind::Merge => {}
             }
         }
-        Self { rules: steps, side, delete_excluded, merges, known: Mutex::new(HashMap::new()) }
+        Self { rules: steps, side, delete_excluded, merges, known: Mutex::default() }
     }
 
-    /// What the merge files say in `dir`, read from `tree` if it is not known yet.
+    /// What the merge files say in `dir`, read from `tree` if it is not known yet. A file that the
+    /// `module` hides is none: a peer could find out line by line what it holds.
     ///
     /// # Errors
     /// When a merge file is there and cannot be read.
-    pub fn rules_of(&self, tree: &dyn Source, dir: &RelPath) -> io::Result<Arc<DirFilters>> {
+    pub fn rules_of(
+        &self,
+        tree: &dyn Source,
+        dir: &RelPath,
+        module: Option<&ModuleView>,
+    ) -> io::Result<Arc<DirFilters>> {
         if self.merges == 0 {
             return Ok(Arc::new(DirFilters::default()));
         }
-        if let Some(known) = self.lock().get(dir) {
+        if let Some(known) = self.lock().dirs.get(dir) {
             return Ok(Arc::clone(known));
         }
         let above = match dir.parent() {
-            Some(parent) => Some(self.rules_of(tree, &parent)?),
+            Some(parent) => Some(self.rules_of(tree, &parent, module)?),
             None => None,
         };
         let mut merged = vec![None; self.merges];
@@ -131,15 +153,17 @@ impl FilterSet {
             };
             let inherited = above.as_ref().and_then(|above| above.merged.get(*number)?.clone());
             if let Some(slot) = merged.get_mut(*number) {
-                *slot = merge::read(tree, dir, rule, inherited)?;
+                *slot = merge::read(tree, dir, rule, module, inherited)?;
             }
         }
         let found = Arc::new(DirFilters { merged, protect_all: false });
+        let weight: usize = found.merged.iter().flatten().map(|merged| merged.own_weight).sum();
         let mut known = self.lock();
-        if known.len() >= REMEMBERED {
-            known.clear();
+        if known.dirs.len() >= REMEMBERED || known.weight + weight > MAX_RULES_BYTES {
+            *known = Known::default();
         }
-        known.insert(dir.clone(), Arc::clone(&found));
+        known.weight += weight;
+        known.dirs.insert(dir.clone(), Arc::clone(&found));
         Ok(found)
     }
 
@@ -200,7 +224,7 @@ impl FilterSet {
         (counts && matcher.matches(path, is_dir)).then_some(matcher.rule.kind == RuleKind::Exclude)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RelPath, Arc<DirFilters>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -280,6 +304,33 @@ mod tests {
         let receiver = set(&rules, FilterSide::Receiver, true);
         assert!(receiver.protects(&none, b"kept", false));
         assert!(!receiver.protects(&none, b"both", false));
+    }
+
+    #[test]
+    fn rule_19_3_merge_files_are_bounded_in_number_and_size() {
+        let rules: Vec<Rule> = (0..=MAX_MERGES)
+            .map(|number| Rule::parse(format!(": .f{number}").as_bytes()).expect("a rule"))
+            .collect();
+        let options = Options::default();
+        let set = |rules: &[Rule]| FilterSet::new(rules, FilterSide::Sender, &options);
+        assert!(set(&rules[1..]).is_ok());
+        assert!(set(&rules).is_err());
+        // Whoever pushes can put a file into each directory, and each inherits those above it.
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        let file = b"- x\n".repeat(40_000);
+        let mut dir = RelPath::root();
+        for _ in 0..4 {
+            dir = dir.join(b"d").expect("a legal path");
+            let folder = scratch.path().join(dir.to_string());
+            std::fs::create_dir(&folder).expect("a folder");
+            std::fs::write(folder.join(".f"), &file).expect("a file");
+        }
+        let disk = crate::disk::Disk::open(scratch.path()).expect("it is there");
+        let set = set(&[Rule::parse(b": .f").expect("a rule")]).expect("one file");
+        assert!(set.rules_of(&disk, &RelPath::parse(b"d/d/d").expect("legal"), None).is_ok());
+        let error = set.rules_of(&disk, &dir, None).expect_err("too much is in force");
+        assert!(error.to_string().contains("8 MiB"), "{error}");
+        assert!(set.lock().weight <= MAX_RULES_BYTES);
     }
 
     #[test]

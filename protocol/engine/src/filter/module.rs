@@ -38,7 +38,7 @@ impl ModuleFilter {
         let Some(parent) = path.parent() else {
             return false;
         };
-        match self.rules.rules_of(&*self.tree, &parent) {
+        match self.rules.rules_of(&*self.tree, &parent, None) {
             Ok(rules) => self.rules.excludes(&rules, path.as_bytes(), is_dir),
             Err(_) => true,
         }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_anchored_to_the_module() {
+    fn rule_19_6_patterns_are_anchored_to_the_module() {
         let dir = tempfile::tempdir().expect("a scratch folder");
         std::fs::create_dir_all(dir.path().join("a/b")).expect("folders");
         std::fs::write(dir.path().join("a/.rules"), "- local\n").expect("a file");

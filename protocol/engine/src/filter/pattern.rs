@@ -19,9 +19,23 @@ enum Piece {
     Never,
     /// One byte (never a slash) that is, or is not, among these.
     Set {
-        members: Box<[bool; 256]>,
+        members: Box<Members>,
         negated: bool,
     },
+}
+
+/// A set of bytes, one bit each: a peer's patterns may be full of sets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Members([u64; 4]);
+
+impl Members {
+    fn insert(&mut self, byte: u8) {
+        self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
+    }
+
+    fn contains(&self, byte: u8) -> bool {
+        self.0[usize::from(byte >> 6)] & (1 << (byte & 63)) != 0
+    }
 }
 
 /// Whether `text` has the form of `pattern`.
@@ -112,9 +126,7 @@ impl Piece {
         match self {
             Self::Byte(wanted) => *wanted == byte,
             Self::One => byte != b'/',
-            Self::Set { members, negated } => {
-                byte != b'/' && members[usize::from(byte)] != *negated
-            }
+            Self::Set { members, negated } => byte != b'/' && members.contains(byte) != *negated,
             Self::Star | Self::DoubleStar | Self::Never => false,
         }
     }
@@ -122,7 +134,7 @@ impl Piece {
 
 /// Parses a set behind its opening bracket; `None` when it is not closed.
 fn parse_set(text: &[u8]) -> Option<(Piece, &[u8])> {
-    let mut members = Box::new([false; 256]);
+    let mut members = Box::<Members>::default();
     let negated = matches!(text.first(), Some(b'!' | b'^'));
     let mut rest = if negated { &text[1..] } else { text };
     let mut first = true;
@@ -139,9 +151,7 @@ fn parse_set(text: &[u8]) -> Option<(Piece, &[u8])> {
             let end = named.iter().position(|byte| *byte == b']')?;
             if let Some(name) = named[..end].strip_suffix(b":") {
                 let class = class(name)?;
-                for member in 0..=u8::MAX {
-                    members[usize::from(member)] |= class(&member);
-                }
+                (0..=u8::MAX).filter(class).for_each(|member| members.insert(member));
                 rest = &named[end + 1..];
                 continue;
             }
@@ -157,7 +167,7 @@ fn parse_set(text: &[u8]) -> Option<(Piece, &[u8])> {
             _ => low,
         };
         for member in low..=high {
-            members[usize::from(member)] = true;
+            members.insert(member);
         }
     }
 }

@@ -402,8 +402,8 @@ impl Deleter {
     }
 
     fn rules_of(&self, dir: &RelPath) -> Result<Arc<DirFilters>, Fatal> {
-        let filters = &self.protection.filters;
-        filters.rules_of(&*self.tree, dir).or_else(|error| {
+        let Protection { filters, module, .. } = &self.protection;
+        filters.rules_of(&*self.tree, dir, module.as_ref()).or_else(|error| {
             self.run.problem(
                 Severity::Partial,
                 dir.as_bytes(),

@@ -164,6 +164,7 @@ impl Generator {
             flags |= ItemFlags::BASIS_TYPE_FOLLOWS;
             basis_type = Some(BasisType::PARTIAL_DIR);
         }
+        self.requested.ask(index);
         let head = RecordHead { index, flags, basis: basis_type, xname: None };
         let records = &mut self.records;
         self.run.writer.data(|out| records.put(&Record::File(head), out))?;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bascule_wire::message::Message;
 use bascule_wire::options::DeleteGuard;
 
-use super::delete::{Deleter, is_dir};
+use super::delete::{Deleter, Protection, is_dir};
 use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
 use crate::run::{IO_ERROR_DELETE_LIMIT, Run, Side};
@@ -97,7 +97,8 @@ impl Deleter {
         let Ok(listing) = self.tree.list(path) else {
             return Ok(0);
         };
-        let rules = self.protection.filters.rules_of(&*self.tree, path);
+        let Protection { filters, module, .. } = &self.protection;
+        let rules = filters.rules_of(&*self.tree, path, module.as_ref());
         let rules = rules.unwrap_or_else(|_| self.protection.filters.protect_everything());
         let (mut names, mut kept) = (0, false);
         for entry in listing.entries {

@@ -36,6 +36,7 @@ use crate::filter::{FilterSet, ModuleView};
 use crate::observe::Event;
 use crate::outcome::Fatal;
 use crate::path::RelPath;
+use crate::requested::Requested;
 use crate::run::{Run, interrupted};
 use crate::tree::Target;
 
@@ -68,6 +69,7 @@ pub struct Generator {
     run: Arc<Run>,
     tree: Arc<dyn Target>,
     inbox: Receiver<FromReceiver>,
+    requested: Arc<Requested>,
     policy: Policy,
     strong: StrongSum,
     records: RecordEncoder,
@@ -118,6 +120,8 @@ pub struct Setup {
     /// What the receiver tells.
     pub inbox: Receiver<FromReceiver>,
     /// Shared with the receiver.
+    pub(crate) requested: Arc<Requested>,
+    /// Shared with the receiver.
     pub changed: Arc<ChangedDirs>,
     /// What is kept of what goes; shared with the receiver.
     pub backups: Option<Arc<Backups>>,
@@ -137,6 +141,7 @@ impl Generator {
             filters,
             module,
             inbox,
+            requested,
             changed,
             backups,
             policy,
@@ -170,6 +175,7 @@ impl Generator {
             run,
             tree,
             inbox,
+            requested,
         }
     }
 

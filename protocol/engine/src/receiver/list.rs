@@ -33,7 +33,9 @@ impl Receiver<'_> {
                 }
             }
         }
-        Ok(Arc::new(Segment::new(start, None, entries, self.run.negotiated.version)))
+        let first = Segment::new(start, None, entries, self.run.negotiated.version);
+        check_parents(&first)?;
+        Ok(Arc::new(first))
     }
 
     /// Gives the first list to the generator.
@@ -99,6 +101,7 @@ impl Receiver<'_> {
 
     fn read_entries(&mut self, start: u32) -> Result<Vec<Entry>, Fatal> {
         self.entries.start_segment(start);
+        self.ledger.begin_segment();
         let mut entries = Vec::new();
         let (mut told, mut bytes) = (0, 0);
         loop {
@@ -108,7 +111,11 @@ impl Receiver<'_> {
                         bytes += entry.size;
                         add(&self.run.tally().listed_files, 1);
                     }
+                    if let Some(asked) = &self.asked {
+                        asked.check(&entry)?;
+                    }
                     self.accept(&mut entry);
+                    self.ledger.add(&entry)?;
                     entries.push(entry);
                     let count = entries.len() as u64;
                     if count - told >= TELL_EVERY {
@@ -147,6 +154,32 @@ impl Receiver<'_> {
             *link = self.symlink_targets.store(&entry.dir, link);
         }
     }
+}
+
+/// What is in a directory may be listed only together with that directory (§19.2).
+fn check_parents(segment: &Segment) -> Result<(), Fatal> {
+    let mut known: Option<&Arc<[u8]>> = None;
+    for (_, entry) in segment.iter().filter(|(_, entry)| !entry.dir.is_empty()) {
+        // Neighbours share their directory's name.
+        if known.is_some_and(|known| Arc::ptr_eq(known, &entry.dir)) {
+            continue;
+        }
+        let (above, base) = match entry.dir.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&entry.dir[..slash], &entry.dir[slash + 1..]),
+            None => (&entry.dir[..0], &entry.dir[..]),
+        };
+        if segment.find(above, base, true).is_none() {
+            return Err(Fatal::new(
+                ExitCode::Protocol,
+                format!(
+                    "the peer listed {:?} without the directory that it is in",
+                    entry.path().escape_ascii().to_string()
+                ),
+            ));
+        }
+        known = Some(&entry.dir);
+    }
+    Ok(())
 }
 
 fn map_inline_ids(entry: &mut Entry, tree: &dyn Target) {

@@ -6,6 +6,7 @@
 //! ```
 
 mod apply;
+mod asked;
 mod batch;
 mod destination;
 mod finish;
@@ -29,22 +30,27 @@ use crate::filter::{FilterSet, ModuleFilter, ModuleView};
 use crate::generator::decide::Policy;
 use crate::generator::dir_times::ChangedDirs;
 use crate::generator::{FromReceiver, Generator, Setup};
+use crate::ledger::Ledger;
 use crate::link::WireReader;
 use crate::observe::{Event, Item};
 use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
+use crate::requested::Requested;
 use crate::run::{Run, Side, add, interrupted};
 use crate::symlinks::SymlinkTargets;
 use crate::tree::Target;
 
 use batch::Batch;
 
+pub use asked::Asked;
 pub use destination::Destination;
 
 /// The receiving side's part of a run.
 pub struct Job {
     /// Where the files go.
     pub destination: Destination,
+    /// What was asked for, by a client; a daemon takes what it is given.
+    pub asked: Option<Asked>,
     /// Receiver-side filter rules: what deletions leave alone.
     pub filters: Arc<FilterSet>,
     /// A daemon's own: what is neither received nor deleted. The destination's path is then
@@ -66,7 +72,7 @@ pub struct Job {
 /// # Errors
 /// When the connection broke, the peer is wrong, the destination cannot be used or the run was
 /// stopped. Trouble with single files is in the run's report.
-pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fatal> {
+pub fn run(run: &Arc<Run>, reader: &mut WireReader, mut job: Job) -> Result<(), Fatal> {
     if run.options.partial_dir.as_deref().is_some_and(|dir| dir.first() == Some(&b'/')) {
         return Err(Fatal::new(
             ExitCode::Unsupported,
@@ -74,7 +80,7 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
         ));
     }
     let (to_generator, inbox) = crossbeam_channel::unbounded();
-    let mut receiver = Receiver::new(Arc::clone(run), reader, to_generator, &job)?;
+    let mut receiver = Receiver::new(Arc::clone(run), reader, to_generator, &mut job)?;
     // The sender waits for what was written before: the filter rules.
     run.writer.flush()?;
     let first = receiver.first_list()?;
@@ -98,6 +104,7 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
             filters: job.filters,
             module: job.module.map(|filter| ModuleView { filter, base: place.base }),
             inbox,
+            requested: Arc::clone(&receiver.requested),
             changed,
             backups,
             policy,
@@ -146,6 +153,13 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, job: Job) -> Result<(), Fata
     run.writer.flush()
 }
 
+fn not_asked_for(index: i64) -> Fatal {
+    Fatal::new(
+        ExitCode::Protocol,
+        format!("the peer answered about index {index}, which it was not asked for"),
+    )
+}
+
 /// Of two errors, the one that is not the other's consequence.
 fn the_cause(received: Fatal, generated: Fatal) -> Fatal {
     if received.exit == ExitCode::Interrupted && !received.from_peer { generated } else { received }
@@ -172,12 +186,15 @@ struct Receiver<'a> {
     records: RecordDecoder,
     entries: EntryDecoder,
     lists: Lists,
+    ledger: Ledger,
     dirs: DirTable,
     /// Directories whose own segment has not come yet, by their index in `dirs`.
     unlisted: HashMap<u32, Entry>,
     /// The entry of the directory that a live segment lists, by the segment's start.
     own: HashMap<u32, Entry>,
     generator: Sender<FromReceiver>,
+    requested: Arc<Requested>,
+    asked: Option<Asked>,
     tree: Arc<dyn Target>,
     policy: Option<Policy>,
     single_name: Option<RelPath>,
@@ -200,15 +217,18 @@ impl<'a> Receiver<'a> {
         run: Arc<Run>,
         reader: &'a mut WireReader,
         generator: Sender<FromReceiver>,
-        job: &Job,
+        job: &mut Job,
     ) -> Result<Self, Fatal> {
         let sink_run = Arc::clone(&run);
         let sink_generator = generator.clone();
+        let requested = Arc::new(Requested::default());
+        let sink_requested = Arc::clone(&requested);
         reader.set_sink(Box::new(move |message| match sink_run.common_message(message)? {
             Some(Message::NoSend(index)) => {
-                let index = u32::try_from(index).map_err(|_| {
-                    Fatal::new(ExitCode::Protocol, "the peer cannot send a negative index")
-                })?;
+                let index = u32::try_from(index)
+                    .ok()
+                    .filter(|index| sink_requested.answer(*index))
+                    .ok_or_else(|| not_asked_for(i64::from(index)))?;
                 sink_generator.send(FromReceiver::Failed(index)).map_err(|_| interrupted())
             }
             _ => Ok(()),
@@ -217,10 +237,13 @@ impl<'a> Receiver<'a> {
             records: RecordDecoder::new(run.negotiated.version),
             entries: EntryDecoder::new(&run.negotiated, &run.options),
             lists: Lists::default(),
+            ledger: Ledger::new(run.list_limits, run.side, run.options.delay_updates),
             dirs: DirTable::default(),
             unlisted: HashMap::new(),
             own: HashMap::new(),
             generator,
+            requested,
+            asked: job.asked.take(),
             tree: Arc::clone(&job.destination.tree),
             policy: None,
             single_name: None,
@@ -269,6 +292,7 @@ impl<'a> Receiver<'a> {
                     if self.run.negotiated.incremental() {
                         if let Some(oldest) = self.lists.free_oldest() {
                             self.own.remove(&oldest.start);
+                            self.ledger.end_oldest();
                         }
                         if !self.lists.is_empty() {
                             continue;
@@ -322,6 +346,9 @@ impl<'a> Receiver<'a> {
                 format!("the peer answered about index {index}, which is not in the list"),
             ));
         };
+        if head.flags.is_transfer() && !self.requested.answer(index) {
+            return Err(not_asked_for(index.into()));
+        }
         if !head.flags.is_transfer() || self.run.options.dry_run {
             if head.flags.is_transfer() {
                 add(&self.run.tally().transferred, 1);

@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_weak_sums_cost_a_bounded_number_of_comparisons() {
+    fn rule_19_8_equal_weak_sums_cost_a_bounded_number_of_comparisons() {
         const BLOCK: usize = 100;
         // Adding 1, -2, 1 somewhere changes the content and not the rolling sum.
         let block = |number: usize| {

@@ -37,6 +37,8 @@ pub struct Walker {
     rules: Rules,
     pub(super) strong: StrongSum,
     file_systems: Vec<Option<u64>>,
+    /// Entries found so far.
+    count: u64,
     /// The module's own filter as seen from each source argument.
     modules: Vec<Option<ModuleView>>,
 }
@@ -52,6 +54,7 @@ impl Walker {
             modules: args.iter().map(view).collect(),
             strong: StrongSum::new(&run.negotiated),
             file_systems: vec![None; args.len()],
+            count: 0,
             run,
             args,
             rules,
@@ -141,7 +144,7 @@ impl Walker {
         let is_dir = metadata.kind == Kind::Directory;
         entry.top_dir = is_dir;
         entry.content_dir = is_dir && (recurse || is_contents);
-        found.push(Found { entry, arg, metadata });
+        self.found(Found { entry, arg, metadata }, found)?;
         if is_dir && is_contents {
             return self.list(arg, b"", found);
         }
@@ -162,7 +165,8 @@ impl Walker {
         if let Some(error) = &listing.error {
             self.unlisted(name, error)?;
         }
-        let rules = match self.rules.filters.rules_of(&*tree, &path) {
+        let module = self.modules[arg].as_ref();
+        let rules = match self.rules.filters.rules_of(&*tree, &path, module) {
             Ok(rules) => rules,
             Err(error) => return self.unlisted(name, &error),
         };
@@ -217,9 +221,17 @@ impl Walker {
                 continue;
             }
             entry.content_dir = is_dir && self.run.options.recurse && !crosses;
-            found.push(Found { entry, arg, metadata });
+            self.found(Found { entry, arg, metadata }, found)?;
         }
         self.add_digests(arg, found, listed_before)
+    }
+
+    /// Takes an entry in, unless the list becomes too long: a peer may name a source many times.
+    fn found(&mut self, new: Found, found: &mut Vec<Found>) -> Result<(), Fatal> {
+        self.count += 1;
+        self.run.list_limits.check_entries(self.count, self.run.side)?;
+        found.push(new);
+        Ok(())
     }
 
     /// Whether the module's own filter hides a path of an argument.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bascule_engine::ledger::ListLimits;
 use bascule_engine::observe::Silent;
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::path::RelPath;
@@ -69,6 +70,7 @@ where
         filters: vec![Rule::plain(RuleKind::Exclude, b"*.tmp")],
         login: Login { user: "alice".into(), password: Some(b"secret".to_vec().into()), ask: None },
         local,
+        list_limits: ListLimits::default(),
         umask: 0o022,
     };
     client::transfer(stream, request, Arc::new(Silent), Stop::new()).await.1
@@ -175,6 +177,7 @@ impl OpenModule for Module {
             numeric_ids: self.strict,
             refuse_options: when_strict("force").into_iter().collect(),
             timeout: if self.strict { 60 } else { 0 },
+            list_limits: ListLimits::default(),
             symlink_targets: if self.strict {
                 SymlinkTargets::Munged
             } else {

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_lists_are_refused() {
+    fn rule_19_6_endless_arguments_are_refused() {
         let new = || ArgsDecoder::new(Version::NEWEST);
         let long = vec![b'x'; MAX_ARGS_BYTES + 1];
         assert!(decode_in_steps(&mut new(), &long, 4096).is_err());

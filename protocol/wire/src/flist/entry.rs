@@ -155,6 +155,20 @@ impl Entry {
         self.mode & 0o7777
     }
 
+    /// Bytes of memory that it takes, its directory's name apart: neighbours share that.
+    pub fn weight(&self) -> usize {
+        /// What an allocation costs beside its content.
+        const ALLOCATION: usize = 16;
+        let field =
+            |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len() + ALLOCATION);
+        let extra = self.extra.as_deref().map_or(0, |extra| {
+            let Extra { link, checksum, user, group, device: _, hard_link: _ } = extra;
+            let fields = field(link) + field(checksum) + field(user) + field(group);
+            size_of::<Extra>() + ALLOCATION + fields
+        });
+        size_of::<Self>() + ALLOCATION + self.base.len() + extra
+    }
+
     /// Target of a symlink.
     pub fn link(&self) -> Option<&[u8]> {
         self.extra.as_deref().and_then(|extra| extra.link.as_deref())

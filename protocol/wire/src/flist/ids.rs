@@ -6,13 +6,11 @@ use bytes::BytesMut;
 
 use crate::decode::{Cursor, Decode, Stop, decode_with};
 use crate::error::WireError;
+use crate::limits::{ID_OVERHEAD, MAX_IDS_BYTES};
 use crate::options::Options;
 use crate::setup::{CompatFlags, Negotiated};
 use crate::varint::PutWire as _;
 use crate::version::Version;
-
-/// Most names of one kind.
-const MAX_IDS: usize = 1 << 20;
 
 /// Names of users and groups by id. Ids without a name are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,8 +108,8 @@ pub struct IdListDecoder {
     layout: IdLayout,
     ids: IdList,
     part: Part,
-    /// Names of the current part, repeated ids included: what bounds an endless list.
-    count: usize,
+    /// What the names so far weigh in bytes, repeated ids included: what bounds an endless list.
+    weight: usize,
 }
 
 /// What comes next.
@@ -126,7 +124,7 @@ impl IdListDecoder {
     /// Prepares a decoder for a connection.
     pub fn new(negotiated: &Negotiated, options: &Options) -> Self {
         let layout = IdLayout::new(negotiated, options);
-        Self { layout, ids: IdList::default(), part: Part::Users, count: 0 }
+        Self { layout, ids: IdList::default(), part: Part::Users, weight: 0 }
     }
 
     fn read_one(&self, cursor: &mut Cursor<'_>) -> Result<(u32, Box<[u8]>), Stop> {
@@ -139,7 +137,6 @@ impl IdListDecoder {
     }
 
     fn end_part(&mut self) {
-        self.count = 0;
         self.part = match self.part {
             Part::Users => Part::Groups,
             Part::Groups | Part::Nothing => Part::Nothing,
@@ -157,6 +154,7 @@ impl Decode for IdListDecoder {
                 Part::Groups => self.layout.groups,
                 Part::Nothing => {
                     self.part = Part::Users;
+                    self.weight = 0;
                     return Ok(Some(std::mem::take(&mut self.ids)));
                 }
             };
@@ -167,10 +165,13 @@ impl Decode for IdListDecoder {
             let Some((id, name)) = decode_with(buf, |cursor| self.read_one(cursor))? else {
                 return Ok(None);
             };
-            if self.count >= MAX_IDS {
-                return Err(WireError::malformed("id list", "too many names"));
+            self.weight += ID_OVERHEAD + name.len();
+            if self.weight > MAX_IDS_BYTES {
+                return Err(WireError::malformed(
+                    "id list",
+                    format!("names that take more than {MAX_IDS_BYTES} bytes"),
+                ));
             }
-            self.count += 1;
             if !name.is_empty() {
                 let names = match self.part {
                     Part::Users => &mut self.ids.users,
@@ -191,7 +192,7 @@ mod tests {
     use crate::names::{ChecksumName, CompressName};
 
     #[test]
-    fn one_id_for_ever_is_neither_kept_nor_endured() {
+    fn rule_19_3_endless_names_of_owners_are_refused() {
         let negotiated = Negotiated {
             version: Version::NEWEST,
             compat: CompatFlags::default(),
