@@ -3,7 +3,8 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -344,6 +345,55 @@ fn a_read_only_target_is_not_changed() {
     assert_eq!(world.disk.steps(), []);
     let found = differences(&world.old, &world.is());
     assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn a_folder_without_permission_costs_what_is_in_it() {
+    const NOBODY: u32 = 65_534;
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let [from, to] = ["from", "to"].map(|name| scratch.path().join(name));
+    let chmod = |path: &Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("a mode");
+    };
+    for name in ["inbox/new", "locked/new", "locked/same", "sent/new"] {
+        file(&from, name.as_bytes(), &noise(1, 300), 0o644, (T0, 7)).expect("a file");
+    }
+    for name in ["locked/same", "locked/old", "sent/old"] {
+        file(&to, name.as_bytes(), &noise(1, 300), 0o644, (T0, 7)).expect("a file");
+    }
+    for path in [&to, &to.join("locked"), &to.join("sent")] {
+        chown(path, Some(NOBODY), Some(NOBODY)).expect("an owner");
+    }
+    // Another user's: its permissions are not ours to change.
+    chown(to.join("locked"), Some(0), Some(0)).expect("an owner");
+    chmod(&to.join("locked"), 0o755);
+    chmod(scratch.path(), 0o755);
+    let mirror = || {
+        let mut command = client(Whose::Ours, &[]);
+        command.args([&from, &to].map(|end| format!("{}/", end.display())));
+        command.args(["--no-owner", "--no-group", "--allow-deletes=10"]).stdin(Stdio::null());
+        command.env("HOME", "/nonexistent");
+        command
+    };
+    let ran = finish(mirror().uid(NOBODY).gid(NOBODY));
+    assert_eq!(ran.code, 23, "{}", ran.said);
+    for name in ["locked/new", "locked/old", "ermission denied"] {
+        assert!(ran.said.contains(name), "{name} is not reported: {}", ran.said);
+    }
+    for (name, is_there) in [
+        ("inbox/new", true),
+        ("sent/new", true),
+        ("sent/old", false),
+        ("locked/new", false),
+        ("locked/old", true),
+        ("locked/same", true),
+    ] {
+        assert_eq!(to.join(name).exists(), is_there, "{name}: {}", ran.said);
+    }
+    chown(to.join("locked"), Some(NOBODY), Some(NOBODY)).expect("an owner");
+    let ran = finish(mirror().uid(NOBODY).gid(NOBODY));
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    assert!(to.join("locked/new").exists() && !to.join("locked/old").exists(), "{}", ran.said);
 }
 
 #[test]
