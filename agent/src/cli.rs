@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use crate::jobs::options as jobs;
 use crate::verify::options::Verify;
 use anyhow::Context as _;
 use bascule_engine::ledger::ListLimits;
@@ -32,6 +33,16 @@ pub enum Command {
     Verify(Box<Verify>),
     /// Bring back what runs with --trash have deleted or overwritten.
     Restore(Restore),
+    /// Run jobs of bascule.toml once, and keep what they did in the history.
+    Run(jobs::Run),
+    /// Show how the jobs are: their last runs, and how long they took.
+    Status(jobs::Status),
+    /// Show the runs of the past.
+    History(jobs::History),
+    /// Show a job as a command line, also as one of a stock rsync.
+    Show(jobs::Show),
+    /// Show what a run of a job would change, by account and folder; change nothing.
+    Diff(jobs::Diff),
 }
 
 /// The options of `bascule mirror`, with rsync's names and meanings.

@@ -6,8 +6,10 @@
 pub mod cli;
 pub mod connect;
 pub mod guard;
+pub mod history;
 pub mod human;
 pub mod itemize;
+pub mod jobs;
 pub mod listing;
 pub mod local;
 pub mod location;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use bascule_agent::cli::{Cli, Command};
+use bascule_agent::jobs::commands;
 use bascule_agent::{mirror, restore, verify};
 use bascule_engine::outcome::ExitCode as Code;
 use bascule_engine::stop::Stop;
@@ -52,6 +53,11 @@ fn main() -> ExitCode {
             }
             Command::List(list) => mirror::list(list, stop).await,
             Command::Restore(restore) => restore::restore(restore, stop).await,
+            Command::Run(run) => commands::run(run, stop).await,
+            Command::Status(status) => commands::status(status),
+            Command::History(history) => commands::history(history),
+            Command::Show(show) => commands::show(show),
+            Command::Diff(diff) => commands::diff(diff, stop).await,
         }
     });
     runtime.shutdown_background();

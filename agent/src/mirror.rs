@@ -24,7 +24,9 @@ use clap::ArgMatches;
 use crate::cli::{List, Mirror};
 use crate::connect::connect;
 use crate::guard::Disks;
+use crate::history::{self, recorder::Recorder};
 use crate::itemize::printable;
+use crate::jobs::diff::Differences;
 use crate::listing::Lines;
 use crate::local::{self, LocalSite};
 use crate::location::{Location, Remote};
@@ -40,6 +42,35 @@ const DUPLEX: usize = 1 << 20;
 /// # Errors
 /// When the command line makes no sense.
 pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::Result<ExitCode> {
+    Ok(carry_out(cli, matches, Watchers::default(), stop).await?.exit)
+}
+
+/// Who else is told what happens in a run.
+#[derive(Debug, Clone, Default)]
+pub struct Watchers {
+    /// For the history.
+    pub recorder: Option<Arc<Recorder>>,
+    /// For a comparison.
+    pub differences: Option<Arc<Differences>>,
+}
+
+impl Watchers {
+    /// Whether there is any.
+    pub fn is_empty(&self) -> bool {
+        self.recorder.is_none() && self.differences.is_none()
+    }
+}
+
+/// Runs a mirror that `watchers` look at.
+///
+/// # Errors
+/// When the command line makes no sense.
+pub async fn carry_out(
+    cli: &Mirror,
+    matches: &ArgMatches,
+    watchers: Watchers,
+    stop: Stop,
+) -> anyhow::Result<history::Ended> {
     let mut run = options::options(&cli.run, &cli.connection)?;
     let rules = options::filters(&cli.run.names, matches, run.partial_dir.as_deref())?;
     let locations =
@@ -47,7 +78,13 @@ pub async fn mirror(cli: &Mirror, matches: &ArgMatches, stop: Stop) -> anyhow::R
     let Some((destination, sources)) = locations.split_last() else {
         bail!("a source and a destination are needed");
     };
-    let console = Arc::new(Console::new(&run, cli.json, !cli.no_progress));
+    let mut console = Console::new(&run, cli.json, !cli.no_progress);
+    if !watchers.is_empty() {
+        console = console.watched_by(watchers);
+        // The other end tells what it deletes and changes only when it is asked.
+        run.itemize = run.itemize.max(1);
+    }
+    let console = Arc::new(console);
     let began = Instant::now();
     let observer: Arc<dyn Observer> = Arc::<Console>::clone(&console);
     let (report, outcome) = match destination {

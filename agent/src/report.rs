@@ -10,8 +10,10 @@ use bascule_engine::outcome::{ExitCode, Problem, Report, Severity};
 use bascule_session::error::SessionError;
 use bascule_wire::Options;
 
+use crate::history::Ended;
 use crate::human::{duration, size};
 use crate::itemize;
+use crate::mirror::Watchers;
 use crate::progress::Progress;
 use crate::retry::Failed;
 
@@ -28,6 +30,7 @@ pub struct Console {
     deletions: AtomicU64,
     problems: Mutex<Vec<Problem>>,
     failed_attempts: Mutex<Vec<Failed>>,
+    watchers: Watchers,
 }
 
 impl Console {
@@ -42,7 +45,14 @@ impl Console {
             deletions: AtomicU64::new(0),
             problems: Mutex::new(Vec::new()),
             failed_attempts: Mutex::new(Vec::new()),
+            watchers: Watchers::default(),
         }
+    }
+
+    /// Also tells `watchers` what happens.
+    #[must_use]
+    pub fn watched_by(self, watchers: Watchers) -> Self {
+        Self { watchers, ..self }
     }
 
     /// Tells that an attempt has failed on the way, and that the next begins in a while. Its
@@ -58,6 +68,9 @@ impl Console {
             );
         });
         self.progress.start_over();
+        if let Some(recorder) = &self.watchers.recorder {
+            recorder.start_over();
+        }
         unpoisoned(&self.problems).clear();
         let failed = Failed { exit: error.exit, text: error.text.clone() };
         unpoisoned(&self.failed_attempts).push(failed);
@@ -70,14 +83,14 @@ impl Console {
         });
     }
 
-    /// Tells how the run went, and gives the exit code.
+    /// Tells how the run went.
     pub fn conclude(
         &self,
         options: &Options,
         mut report: Report,
         outcome: &Result<(), SessionError>,
         elapsed: Duration,
-    ) -> ExitCode {
+    ) -> Ended {
         self.progress.finish();
         report.counters.deleted =
             report.counters.deleted.max(self.deletions.load(Ordering::Relaxed));
@@ -98,7 +111,18 @@ impl Console {
             let failed = unpoisoned(&self.failed_attempts);
             self.print(&summary(options, &report, exit, elapsed, &failed));
         }
-        exit
+        let (accounts, phases) =
+            self.watchers.recorder.as_ref().map(|recorder| recorder.ended()).unwrap_or_default();
+        Ended {
+            exit,
+            error: outcome.as_ref().err().map(ToString::to_string),
+            seconds: elapsed.as_secs_f64(),
+            phases,
+            attempts: unpoisoned(&self.failed_attempts).len() as u64 + 1,
+            counters: report.counters,
+            problems: std::mem::take(&mut *unpoisoned(&self.problems)),
+            accounts,
+        }
     }
 
     fn document(
@@ -148,6 +172,12 @@ impl Console {
 impl Observer for Console {
     fn on(&self, event: &Event<'_>) {
         self.progress.note(event);
+        if let Some(recorder) = &self.watchers.recorder {
+            recorder.on(event);
+        }
+        if let Some(differences) = &self.watchers.differences {
+            differences.on(event);
+        }
         match event {
             Event::Itemized { item } if self.itemize => self.print(&itemize::line(item)),
             Event::Itemized { item } if self.names && item.flags.is_significant() => {

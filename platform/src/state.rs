@@ -2,6 +2,16 @@
 
 use std::path::PathBuf;
 
+/// The system's configuration file of that name: in `/etc`, on Windows in `%ProgramData%\\Bascule`.
+/// `None` where the environment does not say where that is.
+pub fn configuration(name: &str) -> Option<PathBuf> {
+    if cfg!(windows) {
+        let base = std::env::var_os("ProgramData").filter(|value| !value.is_empty())?;
+        return Some(PathBuf::from(base).join("Bascule").join(name));
+    }
+    Some(PathBuf::from("/etc").join(name))
+}
+
 /// The folder of the program `name` for what it remembers between runs: below `XDG_STATE_HOME` or
 /// `~/.local/state`, on Windows below `%LOCALAPPDATA%`. `None` where the environment names no home.
 pub fn folder(name: &str) -> Option<PathBuf> {

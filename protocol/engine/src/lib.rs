@@ -20,6 +20,7 @@ pub mod disk;
 pub mod durable;
 pub mod empty;
 pub mod filter;
+mod folders;
 pub mod generator;
 pub mod ledger;
 pub mod link;

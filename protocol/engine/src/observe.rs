@@ -19,6 +19,15 @@ pub enum Event<'a> {
         /// Their bytes (regular files only).
         bytes: u64,
     },
+    /// The regular files among them that are in one folder. A folder may be told about in parts.
+    ListedIn {
+        /// The folder; empty for the transfer root.
+        folder: &'a [u8],
+        /// Files since the last event about it.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// One entry of the list, when only a listing was asked for.
     Entry(&'a bascule_wire::flist::Entry),
     /// The list is complete: totals will not grow any more.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bascule_wire::flist::{Entry, IdListDecoder, Kind, ListItem, Segment};
 
 use super::Receiver;
+use crate::folders::Folder;
 use crate::generator::FromReceiver;
 use crate::observe::Event;
 use crate::outcome::{ExitCode, Fatal};
@@ -104,6 +105,7 @@ impl Receiver<'_> {
         self.ledger.begin_segment();
         let mut entries = Vec::new();
         let (mut told, mut bytes) = (0, 0);
+        let mut folder = Folder::new();
         loop {
             match self.reader.next(&mut self.entries)? {
                 ListItem::Entry(mut entry) => {
@@ -114,6 +116,7 @@ impl Receiver<'_> {
                     if let Some(asked) = &self.asked {
                         asked.check(&entry)?;
                     }
+                    folder.count(&entry, &self.run);
                     self.accept(&mut entry);
                     self.ledger.add(&entry)?;
                     entries.push(entry);
@@ -127,6 +130,7 @@ impl Receiver<'_> {
                 ListItem::End { io_error } => {
                     self.run.add_io_error(io_error);
                     self.tell_listed(entries.len() as u64 - told, bytes);
+                    folder.tell(&self.run);
                     return Ok(entries);
                 }
             }

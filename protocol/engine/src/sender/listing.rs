@@ -8,6 +8,7 @@ use bascule_wire::flist::{Entry, EntryEncoder, IdList, Kind, Segment, order};
 use bascule_wire::record::Record;
 
 use super::{Job, Sender};
+use crate::folders::Folder;
 use crate::link::WireWriter;
 use crate::observe::Event;
 use crate::outcome::{ExitCode, Fatal};
@@ -177,6 +178,7 @@ impl Sender {
         let hard_links = self.run.options.hard_links > 0;
         let (mut bytes, mut files) = (0, 0);
         let mut index = start;
+        let mut folder = Folder::new();
         for some in found.chunks_mut(ENCODE_AT_ONCE) {
             for found in some.iter_mut() {
                 if hard_links {
@@ -186,6 +188,7 @@ impl Sender {
                     bytes += found.entry.size;
                     files += 1;
                 }
+                folder.count(&found.entry, &self.run);
                 if let Some(arg) = self.roots.get(found.arg).filter(|_| self.listing.names) {
                     self.listing.name_owner(&mut found.entry, &*arg.tree);
                 }
@@ -201,6 +204,7 @@ impl Sender {
         add(&self.run.tally().listed, found.len() as u64);
         add(&self.run.tally().listed_bytes, bytes);
         self.run.on(&Event::Listed { entries: found.len() as u64, bytes });
+        folder.tell(&self.run);
         let own = match dir.as_ref() {
             Some((entry, _)) => Some(entry.clone()),
             None => found.iter().map(|found| &found.entry).find(|entry| entry.is_root()).cloned(),

@@ -1,0 +1,157 @@
+//! The history: what every run of a job did, in one SQLite database.
+//!
+//! [`recorder`] watches a run, [`store`] keeps it, [`schema`] says in which tables.
+
+pub mod recorder;
+pub mod schema;
+pub mod store;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bascule_engine::outcome::{Counters, ExitCode, Problem};
+
+/// What kind of run it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One of many.
+    Run,
+    /// The last before the switch.
+    Final,
+}
+
+impl Kind {
+    /// Its name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Final => "final",
+        }
+    }
+}
+
+/// How a run ended, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has begun and has not ended; or its program was killed.
+    Running,
+    /// Both ends are equal, as far as the source stood still.
+    Complete,
+    /// Complete but for files that changed, vanished or moved while they were read.
+    InMotion,
+    /// Some files could not be transferred.
+    Partial,
+    /// The guard held deletions back.
+    Held,
+    /// Somebody stopped it.
+    Interrupted,
+    /// It could not be carried out.
+    Failed,
+}
+
+impl Verdict {
+    /// Its name in the database and in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::InMotion => "in motion",
+            Self::Partial => "partial",
+            Self::Held => "held back",
+            Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The verdict on a run that ended with this code.
+    pub fn of(exit: ExitCode) -> Self {
+        match exit {
+            ExitCode::Success => Self::Complete,
+            ExitCode::Vanished => Self::InMotion,
+            ExitCode::Partial => Self::Partial,
+            ExitCode::DeleteLimit => Self::Held,
+            ExitCode::Interrupted => Self::Interrupted,
+            _ => Self::Failed,
+        }
+    }
+
+    /// Reads the name in the database.
+    pub fn parse(text: &str) -> Option<Self> {
+        const ALL: [Verdict; 7] = [
+            Verdict::Running,
+            Verdict::Complete,
+            Verdict::InMotion,
+            Verdict::Partial,
+            Verdict::Held,
+            Verdict::Interrupted,
+            Verdict::Failed,
+        ];
+        ALL.into_iter().find(|verdict| verdict.as_str() == text)
+    }
+
+    /// Whether the whole source was compared with the target, so that the run's duration says how
+    /// long the next may take.
+    pub fn went_through(self) -> bool {
+        matches!(self, Self::Complete | Self::InMotion | Self::Partial | Self::Held)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How long the phases of a run took, in seconds. With incremental recursion the first files
+/// travel while the list still grows: that time counts as the list's.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Phases {
+    /// Until both ends had agreed on how to talk.
+    pub connect: f64,
+    /// Until the list was complete.
+    pub list: f64,
+    /// Until the last file had arrived.
+    pub transfer: f64,
+    /// Until the end: late deletions, times of folders, synchronisation of disks.
+    pub finish: f64,
+}
+
+/// What happened to one account in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Account {
+    /// Files in the list.
+    pub files_listed: u64,
+    /// Their bytes.
+    pub bytes_listed: u64,
+    /// Names that were new at the target.
+    pub created: u64,
+    /// Files whose data travelled.
+    pub files_transferred: u64,
+    /// The bytes of those files.
+    pub bytes_transferred: u64,
+    /// Names that were deleted.
+    pub deleted: u64,
+    /// Names that something was wrong with.
+    pub failed: u64,
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// How.
+    pub exit: ExitCode,
+    /// Why it ended early.
+    pub error: Option<String>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The same by phases.
+    pub phases: Phases,
+    /// How often it was begun.
+    pub attempts: u64,
+    /// What it did.
+    pub counters: Counters,
+    /// What went wrong, and with which files.
+    pub problems: Vec<Problem>,
+    /// What it did to each account.
+    pub accounts: BTreeMap<String, Account>,
+}

@@ -1,0 +1,170 @@
+//! Watches a run for the history: the accounts and the phases.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bascule_engine::observe::{Event, Observer};
+use bascule_wire::record::ItemFlags;
+
+use super::{Account, Phases};
+
+/// Takes note of what happens in a run.
+#[derive(Debug)]
+pub struct Recorder {
+    /// Components of a path that name an account.
+    depth: usize,
+    began: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    accounts: BTreeMap<String, Account>,
+    agreed: Option<Instant>,
+    listed: Option<Instant>,
+    /// When the last file arrived whole.
+    transferred: Option<Instant>,
+}
+
+impl Recorder {
+    /// Watches a run that begins now.
+    pub fn new(depth: usize) -> Self {
+        Self { depth, began: Instant::now(), state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere must not hide what is being recorded.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new attempt lists everything again, and tells again about what is wrong.
+    pub fn start_over(&self) {
+        for account in self.state().accounts.values_mut() {
+            (account.files_listed, account.bytes_listed, account.failed) = (0, 0, 0);
+        }
+    }
+
+    /// What was seen until now: the accounts, and how long the phases took.
+    pub fn ended(&self) -> (BTreeMap<String, Account>, Phases) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let agreed = state.agreed.unwrap_or(now);
+        let listed = state.listed.unwrap_or(now).max(agreed);
+        let transferred = state.transferred.unwrap_or(listed).max(listed);
+        let phases = Phases {
+            connect: agreed.duration_since(self.began).as_secs_f64(),
+            list: listed.duration_since(agreed).as_secs_f64(),
+            transfer: transferred.duration_since(listed).as_secs_f64(),
+            finish: now.duration_since(transferred).as_secs_f64(),
+        };
+        (std::mem::take(&mut state.accounts), phases)
+    }
+
+    fn of_path(&self, path: &[u8], change: impl FnOnce(&mut Account)) {
+        let folder = path.iter().rposition(|byte| *byte == b'/').map_or(&b""[..], |at| &path[..at]);
+        self.of_folder(folder, change);
+    }
+
+    /// Changes the account that a folder belongs to; what is above all accounts has an empty name.
+    fn of_folder(&self, folder: &[u8], change: impl FnOnce(&mut Account)) {
+        let folder = folder.strip_prefix(b"./").unwrap_or(folder);
+        let mut ends = folder.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let slashes = folder.iter().filter(|byte| **byte == b'/').count();
+        let name = if self.depth == 0 || folder.is_empty() || slashes + 1 < self.depth {
+            &b""[..]
+        } else {
+            &folder[..ends.nth(self.depth - 1).map_or(folder.len(), |(at, _)| at)]
+        };
+        let mut state = self.state();
+        match std::str::from_utf8(name).ok().and_then(|name| state.accounts.get_mut(name)) {
+            Some(account) => change(account),
+            None => {
+                let name = String::from_utf8_lossy(name).into_owned();
+                change(state.accounts.entry(name).or_default());
+            }
+        }
+    }
+}
+
+impl Observer for Recorder {
+    fn on(&self, event: &Event<'_>) {
+        match event {
+            Event::Agreed(_) => {
+                self.state().agreed.get_or_insert_with(Instant::now);
+            }
+            Event::ListedIn { folder, files, bytes } => self.of_folder(folder, |account| {
+                account.files_listed += files;
+                account.bytes_listed += bytes;
+            }),
+            Event::ListComplete => self.state().listed = Some(Instant::now()),
+            Event::Itemized { item } if item.flags.contains(ItemFlags::IS_NEW) => {
+                self.of_path(item.path, |account| account.created += 1);
+            }
+            Event::TransferDone { path, size, .. } => {
+                self.of_path(path, |account| {
+                    account.files_transferred += 1;
+                    account.bytes_transferred += size;
+                });
+                self.state().transferred = Some(Instant::now());
+            }
+            Event::Deleted { path, .. } => self.of_path(path, |account| account.deleted += 1),
+            Event::Problem(problem) if !problem.path.is_empty() => {
+                self.of_path(&problem.path, |account| account.failed += 1);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bascule_wire::flist::Kind;
+
+    #[test]
+    fn accounts_are_the_first_components() {
+        for (depth, folder, account) in [
+            (1, "joe/inbox", "joe"),
+            (1, "joe", "joe"),
+            (1, "", ""),
+            (2, "example.com/joe/inbox/sub", "example.com/joe"),
+            (2, "example.com/joe", "example.com/joe"),
+            (2, "example.com", ""),
+            (0, "joe", ""),
+        ] {
+            let recorder = Recorder::new(depth);
+            recorder.on(&Event::ListedIn { folder: folder.as_bytes(), files: 3, bytes: 30 });
+            let path = [folder, "1.imap"].join(if folder.is_empty() { "" } else { "/" });
+            recorder.on(&Event::Deleted { path: path.as_bytes(), kind: Kind::File });
+            recorder.on(&Event::TransferDone {
+                path: path.as_bytes(),
+                size: 7,
+                literal: 7,
+                matched: 0,
+            });
+            let expected = Account {
+                files_listed: 3,
+                bytes_listed: 30,
+                files_transferred: 1,
+                bytes_transferred: 7,
+                deleted: 1,
+                ..Account::default()
+            };
+            let (accounts, _) = recorder.ended();
+            assert_eq!(accounts, BTreeMap::from([(account.to_owned(), expected)]), "{folder}");
+        }
+    }
+
+    #[test]
+    fn a_new_attempt_lists_again() {
+        let recorder = Recorder::new(1);
+        let listed = Event::ListedIn { folder: b"joe", files: 3, bytes: 30 };
+        recorder.on(&listed);
+        recorder.on(&Event::Deleted { path: b"joe/1", kind: Kind::File });
+        recorder.start_over();
+        recorder.on(&listed);
+        let (accounts, _) = recorder.ended();
+        assert_eq!((accounts["joe"].files_listed, accounts["joe"].deleted), (3, 1));
+    }
+}

@@ -1,0 +1,80 @@
+//! The tables of the history. `docs/jobs.md` describes them; a change is a new step at the end
+//! of [`STEPS`], never an edit of an old one.
+
+use rusqlite::Connection;
+
+/// What brings a database from version N (its `user_version`) to N + 1.
+const STEPS: [&str; 1] = ["
+    CREATE TABLE runs (
+        id                INTEGER PRIMARY KEY,
+        job               TEXT    NOT NULL,
+        kind              TEXT    NOT NULL CHECK (kind IN ('run', 'final')),
+        began             TEXT    NOT NULL,
+        ended             TEXT,
+        seconds           REAL,
+        seconds_connect   REAL,
+        seconds_list      REAL,
+        seconds_transfer  REAL,
+        seconds_finish    REAL,
+        exit_code         INTEGER,
+        verdict           TEXT    NOT NULL,
+        error             TEXT,
+        attempts          INTEGER NOT NULL DEFAULT 1,
+        entries_listed    INTEGER NOT NULL DEFAULT 0,
+        files_listed      INTEGER NOT NULL DEFAULT 0,
+        bytes_listed      INTEGER NOT NULL DEFAULT 0,
+        created           INTEGER NOT NULL DEFAULT 0,
+        files_transferred INTEGER NOT NULL DEFAULT 0,
+        bytes_transferred INTEGER NOT NULL DEFAULT 0,
+        literal_bytes     INTEGER NOT NULL DEFAULT 0,
+        matched_bytes     INTEGER NOT NULL DEFAULT 0,
+        deleted           INTEGER NOT NULL DEFAULT 0,
+        problems          INTEGER NOT NULL DEFAULT 0,
+        bytes_sent        INTEGER NOT NULL DEFAULT 0,
+        bytes_received    INTEGER NOT NULL DEFAULT 0,
+        program           TEXT    NOT NULL
+    ) STRICT;
+    CREATE INDEX runs_of_job ON runs (job, began);
+    CREATE TABLE accounts (
+        run               INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        account           TEXT    NOT NULL,
+        files_listed      INTEGER NOT NULL,
+        bytes_listed      INTEGER NOT NULL,
+        created           INTEGER NOT NULL,
+        files_transferred INTEGER NOT NULL,
+        bytes_transferred INTEGER NOT NULL,
+        deleted           INTEGER NOT NULL,
+        failed            INTEGER NOT NULL,
+        PRIMARY KEY (run, account)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE problems (
+        run               INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        severity          TEXT    NOT NULL,
+        path              TEXT    NOT NULL,
+        text              TEXT    NOT NULL,
+        remote            INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX problems_of_run ON problems (run);
+"];
+
+/// Brings the tables to the version of this program.
+///
+/// # Errors
+/// When the database is newer than this program, or cannot be changed.
+pub fn migrate(connection: &mut Connection) -> anyhow::Result<()> {
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let Some(missing) = STEPS.get(version as usize..) else {
+        anyhow::bail!(
+            "it was written by a newer version of Bascule (its tables have version {version}, this \
+             program knows {})",
+            STEPS.len()
+        );
+    };
+    for step in missing {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", STEPS.len() as u32)?;
+    Ok(transaction.commit()?)
+}

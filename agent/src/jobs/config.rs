@@ -1,0 +1,104 @@
+//! What stands in `bascule.toml`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The configuration of the agent: its jobs, and what it keeps about their runs.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the history of the runs and the locks of the jobs are; by default in the user's state
+    /// folder.
+    #[serde(default)]
+    pub state: Option<PathBuf>,
+    /// For how many days runs stay in the history.
+    #[serde(default = "keep_days")]
+    pub keep_days: u32,
+    /// What is mirrored, by name.
+    #[serde(default)]
+    pub jobs: BTreeMap<String, Job>,
+}
+
+/// One job: sources, a target, and how to get from one to the other.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// What is mirrored: folders of this machine, or paths in a module of one daemon. With a slash
+    /// at the end a source means its contents.
+    pub sources: Vec<String>,
+    /// Where it goes: a folder, or `rsyncs://user@host/module/path#sha256=…`.
+    pub target: String,
+    /// Where the password is.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// How many components of a path name an account, for the figures by account: 1 for
+    /// `user/inbox/1.imap`, 2 for `domain/user/inbox/1.imap`.
+    #[serde(default = "account_depth")]
+    #[schemars(range(max = 8))]
+    pub account_depth: usize,
+    /// Names that are left out, as in `--exclude`.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Rules as in `--filter`; they are looked at before `exclude`.
+    #[serde(default)]
+    pub filters: Vec<String>,
+    /// What holds deletions back.
+    #[serde(default)]
+    pub guard: Guard,
+    /// For how many days what is deleted or overwritten is kept at the target; not at all if this
+    /// is left out.
+    #[serde(default)]
+    pub trash_days: Option<u32>,
+    /// Success of every run means stable storage, not only that of the final one.
+    #[serde(default)]
+    pub durable: bool,
+    /// Most bytes per second, as in `--bwlimit`: KiB, or with a suffix such as `5m`.
+    #[serde(default)]
+    pub bandwidth: Option<String>,
+    /// Further options of `bascule mirror`.
+    #[serde(default)]
+    pub options: Vec<String>,
+}
+
+/// Where a secret is. It never stands in the configuration itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Secret {
+    /// In this file, which only its owner can read.
+    File(PathBuf),
+    /// In the credential of this name that systemd hands to the service.
+    Credential(String),
+}
+
+/// What holds deletions back: as `--delete-guard=PERCENT,NAMES`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guard {
+    /// Most names that may go, in percent of what the target holds…
+    #[schemars(range(max = 100))]
+    pub percent: u8,
+    /// … unless there are no more than this many.
+    pub names: u64,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { percent: 10, names: 100 }
+    }
+}
+
+fn keep_days() -> u32 {
+    400
+}
+
+fn account_depth() -> usize {
+    1
+}
+
+/// The JSON schema of the configuration, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}

@@ -1,0 +1,284 @@
+//! A job as a command line: that of `bascule mirror`, and that of a stock rsync.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use bascule_wire::options::DeleteGuard;
+use clap::ArgMatches;
+
+use super::config::{Job, Secret};
+use crate::cli::{self, Mirror};
+use crate::location::{Location, Security};
+use crate::options;
+
+/// What one run is asked for beside what stands in the job.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// Change nothing.
+    pub dry_run: bool,
+    /// The last run before the switch: success means stable storage.
+    pub is_final: bool,
+    /// Up to so many names may be deleted, whatever the guard says.
+    pub allow_deletes: Option<u64>,
+}
+
+/// Options that a job has keys for; they have no place among its `options`.
+const OWN_KEYS: [(&str, &str); 7] = [
+    ("--password-file", "password"),
+    ("--delete-guard", "guard"),
+    ("--trash", "trash_days"),
+    ("--durable", "durable"),
+    ("--bwlimit", "bandwidth"),
+    ("--allow-deletes", "`bascule run JOB --allow-deletes`"),
+    ("--dry-run", "`bascule diff JOB`"),
+];
+
+/// What stands behind `bascule mirror`.
+///
+/// # Errors
+/// When the job names no source, gives an option that has a key of its own, or names a secret that
+/// is not to be had here.
+pub fn arguments(job: &Job, wanted: &Wanted) -> anyhow::Result<Vec<OsString>> {
+    if job.sources.is_empty() {
+        bail!("`sources` names nothing to mirror");
+    }
+    for option in &job.options {
+        let name = option.split('=').next().unwrap_or_default();
+        if let Some((_, key)) = OWN_KEYS.iter().find(|(own, _)| *own == name) {
+            bail!("{name} does not belong among the `options` of a job: use {key}");
+        }
+    }
+    let mut line: Vec<OsString> = Vec::new();
+    let mut add = |text: String| line.push(text.into());
+    for rule in &job.filters {
+        add(format!("--filter={rule}"));
+    }
+    for pattern in &job.exclude {
+        add(format!("--exclude={pattern}"));
+    }
+    let guard = DeleteGuard { percent: job.guard.percent, names: job.guard.names, allowed: None };
+    if guard != DeleteGuard::default() {
+        add(format!("--delete-guard={},{}", job.guard.percent, job.guard.names));
+    }
+    if let Some(names) = wanted.allow_deletes {
+        add(format!("--allow-deletes={names}"));
+    }
+    if let Some(days) = job.trash_days {
+        add(format!("--trash={days}"));
+    }
+    if let Some(rate) = &job.bandwidth {
+        add(format!("--bwlimit={rate}"));
+    }
+    if job.durable || wanted.is_final {
+        add("--durable".to_owned());
+    }
+    if wanted.dry_run {
+        add("--dry-run".to_owned());
+    }
+    if let Some(secret) = &job.password {
+        if let Secret::Credential(name) = secret
+            && (name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.'))
+        {
+            bail!("\"{}\" is no name of a credential", name.escape_debug());
+        }
+        let mut option = OsString::from("--password-file=");
+        option.push(secret.shown());
+        line.push(option);
+    }
+    line.extend(job.options.iter().map(OsString::from));
+    line.push("--".into());
+    line.extend(job.sources.iter().chain([&job.target]).map(OsString::from));
+    Ok(line)
+}
+
+/// The job as `bascule mirror` would understand it.
+///
+/// # Errors
+/// As [`arguments`], and when `bascule mirror` would refuse it.
+pub fn parsed(job: &Job, wanted: &Wanted) -> anyhow::Result<(Box<Mirror>, ArgMatches)> {
+    let (mirror, matches) = cli::parse_mirror(arguments(job, wanted)?)?;
+    // Nothing that a run would stumble over is to come up in the night.
+    for path in &mirror.paths {
+        Location::parse(path)?;
+    }
+    options::options(&mirror.run, &mirror.connection)?;
+    options::filters(&mirror.run.names, &matches, None)?;
+    Ok((mirror, matches))
+}
+
+/// The line for a shell that does the same by `bascule mirror`.
+///
+/// # Errors
+/// As [`arguments`].
+pub fn of_bascule(job: &Job) -> anyhow::Result<String> {
+    let words = arguments(job, &Wanted::default())?;
+    let words = words.into_iter().filter(|word| word != "--");
+    Ok(shell(["bascule".into(), "mirror".into()].into_iter().chain(words)))
+}
+
+/// The line for a shell by which a stock rsync comes as near as it can; what only Bascule does is
+/// left out.
+///
+/// # Errors
+/// As [`arguments`].
+pub fn of_rsync(job: &Job) -> anyhow::Result<String> {
+    let only_ours =
+        ["--delete-guard", "--trash", "--retries", "--retry-wait", "--ca-file", "--client-cert"];
+    let only_ours = only_ours.into_iter().chain([
+        "--client-key",
+        "--allow-plain",
+        "--no-delete",
+        "--durable",
+        "--max-entries",
+        "--max-list-memory",
+    ]);
+    let only_ours: Vec<&str> = only_ours.collect();
+    let mut words: Vec<OsString> = ["-a", "--modify-window=-1"].map(OsString::from).to_vec();
+    let (mirror, _) = parsed(job, &Wanted::default())?;
+    if !mirror.run.no_delete {
+        words.push("--delete-delay".into());
+    }
+    if !mirror.run.no_partial_dir && !mirror.run.inplace {
+        words.push("--partial-dir=.bascule-partial".into());
+    }
+    if job.durable {
+        words.push("--fsync".into());
+    }
+    let mut program = "rsync";
+    let mut skip_value = false;
+    for word in arguments(job, &Wanted::default())? {
+        let text = word.to_string_lossy();
+        if std::mem::take(&mut skip_value) || text == "--" {
+            continue;
+        }
+        let name = text.split('=').next().unwrap_or_default();
+        if only_ours.contains(&name) {
+            skip_value = !text.contains('=') && takes_value(name);
+            continue;
+        }
+        match Location::parse(&word) {
+            Ok(Location::Remote(remote)) if !text.starts_with('-') => {
+                if remote.security != Security::Plain {
+                    program = "rsync-ssl";
+                }
+                let mut url = "rsync://".to_owned();
+                if let Some(user) = &remote.user {
+                    url.push_str(&format!("{user}@"));
+                }
+                let host = if remote.host.contains(':') {
+                    format!("[{}]", remote.host)
+                } else {
+                    remote.host
+                };
+                url.push_str(&host);
+                if let Some(port) = remote.port {
+                    url.push_str(&format!(":{port}"));
+                }
+                url.push_str(&format!("/{}/", remote.module));
+                let mut url = OsString::from(url);
+                url.push(String::from_utf8_lossy(&remote.path).as_ref());
+                words.push(url);
+            }
+            _ => words.push(word),
+        }
+    }
+    Ok(shell(std::iter::once(program.into()).chain(words)))
+}
+
+fn takes_value(name: &str) -> bool {
+    !matches!(name, "--trash" | "--allow-plain" | "--no-delete" | "--durable")
+}
+
+/// Words as a POSIX shell reads them.
+fn shell(words: impl Iterator<Item = OsString>) -> String {
+    let quoted = words.map(|word| {
+        let text = word.to_string_lossy().into_owned();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:@+%#[]".contains(c);
+        // A '#' begins a comment only at the beginning of a word.
+        if !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('#') {
+            text
+        } else {
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+impl Secret {
+    /// The file that it is in; for a credential that nobody handed out, where it would be.
+    fn shown(&self) -> PathBuf {
+        match self {
+            Self::File(file) => file.clone(),
+            Self::Credential(name) => {
+                let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
+                PathBuf::from(folder.unwrap_or_else(|| "$CREDENTIALS_DIRECTORY".into())).join(name)
+            }
+        }
+    }
+
+    /// Whether it can be had here.
+    ///
+    /// # Errors
+    /// When the service manager hands out no credentials.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let Self::Credential(name) = self else { return Ok(()) };
+        std::env::var_os("CREDENTIALS_DIRECTORY").map(|_| ()).with_context(|| {
+            format!(
+                "the credential {name} is only there in a service of systemd that has \
+                 LoadCredential={name}:FILE"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::load;
+
+    fn job(text: &str) -> Job {
+        let config = load::parse(&format!("[jobs.mail]\n{text}")).expect("it makes sense");
+        config.jobs["mail"].clone()
+    }
+
+    #[test]
+    fn says_the_same_to_bascule_and_to_rsync() {
+        let pin = "0".repeat(64);
+        let job = job(&format!(
+            r##"sources = ["/opt/my mail/"]
+            target = "rsyncs://admin@target:8730/mail/here/#sha256={pin}"
+            password.file = "/etc/pass"
+            exclude = ["it's"]
+            trash_days = 7
+            durable = true
+            options = ["-z", "--retries", "3", "--checksum-choice=md5"]"##
+        ));
+        assert_eq!(
+            of_bascule(&job).expect("a line"),
+            format!(
+                "bascule mirror '--exclude=it'\\''s' --trash=7 --durable --password-file=/etc/pass -z \
+                 --retries 3 --checksum-choice=md5 '/opt/my mail/' \
+                 rsyncs://admin@target:8730/mail/here/#sha256={pin}"
+            )
+        );
+        assert_eq!(
+            of_rsync(&job).expect("a line"),
+            "rsync-ssl -a --modify-window=-1 --delete-delay --partial-dir=.bascule-partial --fsync \
+             '--exclude=it'\\''s' --password-file=/etc/pass -z --checksum-choice=md5 '/opt/my mail/' \
+             rsync://admin@target:8730/mail/here/"
+        );
+    }
+
+    #[test]
+    fn a_final_run_is_durable_and_a_diff_changes_nothing() {
+        let job = job("sources = [\"a/\"]\ntarget = \"b\"");
+        let mirror = |wanted| parsed(&job, &wanted).expect("a mirror").0.run;
+        let plain = mirror(Wanted::default());
+        assert!(!plain.durable && !plain.dry_run);
+        assert!(mirror(Wanted { is_final: true, ..Wanted::default() }).durable);
+        assert!(mirror(Wanted { dry_run: true, ..Wanted::default() }).dry_run);
+        let allowed = mirror(Wanted { allow_deletes: Some(7), ..Wanted::default() });
+        assert_eq!(allowed.allow_deletes, Some(7));
+    }
+}

@@ -1,0 +1,193 @@
+//! Reads `bascule.toml`; says what is wrong with it, in which line, and what was probably meant.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::ArgMatches;
+
+use super::config::{Config, Job};
+use super::line;
+use crate::cli::Mirror;
+
+/// A configuration whose jobs make sense.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Where it was read.
+    pub file: PathBuf,
+    /// What stands in it.
+    pub config: Config,
+}
+
+impl Loaded {
+    /// Reads `file`, by default the system's.
+    ///
+    /// # Errors
+    /// When it cannot be read, with the line of what makes no sense.
+    pub fn open(file: Option<&Path>) -> anyhow::Result<Self> {
+        let file = match file {
+            Some(file) => file.to_owned(),
+            None => default_file()?,
+        };
+        let shown = file.display();
+        let text = std::fs::read_to_string(&file).with_context(|| {
+            format!("cannot read {shown}; write one with `bascule init`, or name it with --config")
+        })?;
+        let config = parse(&text).with_context(|| format!("{shown} cannot be used"))?;
+        Ok(Self { file, config })
+    }
+
+    /// The job of that name.
+    ///
+    /// # Errors
+    /// When there is none, with the names that there are.
+    pub fn job(&self, name: &str) -> anyhow::Result<&Job> {
+        let Some(job) = self.config.jobs.get(name) else {
+            let known: Vec<&str> = self.config.jobs.keys().map(String::as_str).collect();
+            bail!(
+                "there is no job \"{}\" in {}{}; the jobs are: {}",
+                name.escape_debug(),
+                self.file.display(),
+                meant(name, known.iter().copied()),
+                known.join(", ")
+            );
+        };
+        Ok(job)
+    }
+
+    /// The folder of the history and the locks.
+    ///
+    /// # Errors
+    /// When neither the configuration nor the environment names one.
+    pub fn state(&self) -> anyhow::Result<PathBuf> {
+        if let Some(state) = &self.config.state {
+            return Ok(state.clone());
+        }
+        bascule_platform::state::folder("bascule").with_context(|| {
+            format!(
+                "there is no home directory; name a folder with `state` in {}",
+                self.file.display()
+            )
+        })
+    }
+}
+
+/// The system's configuration file.
+///
+/// # Errors
+/// When the environment of a Windows system does not say where it is.
+pub fn default_file() -> anyhow::Result<PathBuf> {
+    bascule_platform::state::configuration("bascule.toml")
+        .context("the environment names no folder for configurations; name the file with --config")
+}
+
+/// Parses a configuration and checks each job.
+///
+/// # Errors
+/// What makes no sense, and where.
+pub fn parse(text: &str) -> anyhow::Result<Config> {
+    let config: Config = toml::from_str(text).map_err(|error| {
+        let hint = unknown_name(error.message()).unwrap_or_default();
+        anyhow::anyhow!("{error}{hint}")
+    })?;
+    for (name, job) in &config.jobs {
+        check(name, job)
+            .with_context(|| format!("[jobs.{name}] (line {})", line_of(text, name)))?;
+    }
+    Ok(config)
+}
+
+/// What `bascule mirror` would be told.
+fn check(name: &str, job: &Job) -> anyhow::Result<(Box<Mirror>, ArgMatches)> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if name.is_empty() || name.len() > 100 || !name.chars().all(fits) {
+        bail!("the name of a job is made of letters, digits, '_' and '-'");
+    }
+    line::parsed(job, &line::Wanted::default())
+}
+
+/// The line in which the table of a job begins; 1 if it is written in another way.
+fn line_of(text: &str, job: &str) -> usize {
+    let headings = [format!("[jobs.{job}]"), format!("[jobs.\"{job}\"]")];
+    let found = text.lines().position(|line| headings.iter().any(|head| line.trim() == *head));
+    found.map_or(1, |line| line + 1)
+}
+
+/// For the text about an unknown name: what was probably meant.
+fn unknown_name(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field ")?;
+    let mut quoted = rest.split('`').skip(1).step_by(2);
+    let typed = quoted.next()?;
+    Some(meant(typed, quoted)).filter(|text| !text.is_empty())
+}
+
+/// "; did you mean …?", if one of `known` is near enough.
+fn meant<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let near = known.map(|name| (strsim::jaro_winkler(typed, name), name));
+    match near.max_by(|(left, _), (right, _)| left.total_cmp(right)) {
+        Some((nearness, name)) if nearness > 0.7 => format!("; did you mean \"{name}\"?"),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r##"
+        [jobs.mail]
+        sources = ["/opt/mail/example.com/"]
+        target = "rsyncs://admin@target/mail/#sha256=0000000000000000000000000000000000000000000000000000000000000000"
+        password.file = "/etc/bascule/password"
+        exclude = ["*.tmp"]
+        guard = { percent = 5 }
+        trash_days = 30
+    "##;
+
+    #[test]
+    fn what_is_left_out_has_defaults() {
+        let config = parse(GOOD).expect("it makes sense");
+        let job = &config.jobs["mail"];
+        assert_eq!((job.guard.percent, job.guard.names, job.account_depth), (5, 100, 1));
+        assert_eq!(config.keep_days, 400);
+    }
+
+    #[test]
+    fn tells_the_line_and_what_was_meant() {
+        let twisted = GOOD.replace("exclude", "exlude");
+        let error = format!("{:#}", parse(&twisted).expect_err("refused"));
+        assert!(error.contains("line 6") && error.contains("did you mean \"exclude\"?"), "{error}");
+        let top = format!("stat = \"/x\"\n{GOOD}");
+        let error = format!("{:#}", parse(&top).expect_err("refused"));
+        assert!(error.contains("line 1") && error.contains("did you mean \"state\"?"), "{error}");
+    }
+
+    #[test]
+    fn a_job_that_no_mirror_could_run_is_refused() {
+        for (from, to, reason) in [
+            ("trash_days = 30", "options = [\"--no-such\"]", "--no-such"),
+            ("trash_days = 30", "bandwidth = \"fast\"", "--bwlimit"),
+            (
+                "rsyncs://admin@target/mail/#sha256=00",
+                "rsyncs://admin@target/mail/#sha256=zz",
+                "sha256",
+            ),
+            ("trash_days = 30", "filters = [\"nonsense\"]", "nonsense"),
+            ("{ percent = 5 }", "{ percent = 101 }", "--delete-guard"),
+            ("trash_days = 30", "options = [\"--password-file=x\"]", "password"),
+            ("[\"/opt/mail/example.com/\"]", "[]", "sources"),
+        ] {
+            let twisted = GOOD.replace(from, to);
+            assert_ne!(twisted, GOOD);
+            let error = format!("{:#}", parse(&twisted).expect_err(to));
+            assert!(error.contains(reason) && error.contains("(line 2)"), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_the_jobs_there_are() {
+        let loaded = Loaded { file: "x.toml".into(), config: parse(GOOD).expect("it makes sense") };
+        assert!(loaded.job("mail").is_ok());
+        let error = loaded.job("mial").expect_err("none").to_string();
+        assert!(error.contains("did you mean \"mail\"?") && error.contains("the jobs are: mail"));
+    }
+}

@@ -1,0 +1,63 @@
+//! Runs of one job never overlap: each holds a lock that the operating system takes back when the
+//! program ends, however it ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+/// The right to run a job, until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of `job`, whose file is in the folder `state`.
+    ///
+    /// # Errors
+    /// When the job is being run, or the file cannot be used.
+    pub fn take(state: &Path, job: &str) -> anyhow::Result<Self> {
+        let folder = state.join("locks");
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        let path = folder.join(format!("{job}.lock"));
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.with_context(|| format!("cannot open the lock {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => {
+                bail!("the job {job} is being run already; `bascule status` shows it")
+            }
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    /// Whether a run of `job` is going on.
+    pub fn is_taken(state: &Path, job: &str) -> bool {
+        let path = state.join("locks").join(format!("{job}.lock"));
+        let Ok(file) = OpenOptions::new().write(true).open(path) else { return false };
+        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_by_job() {
+        let state = tempfile::tempdir().expect("a folder");
+        assert!(!Lock::is_taken(state.path(), "mail"));
+        let held = Lock::take(state.path(), "mail").expect("free");
+        let error = Lock::take(state.path(), "mail").expect_err("taken").to_string();
+        assert!(error.contains("being run already"), "{error}");
+        assert!(Lock::is_taken(state.path(), "mail"));
+        Lock::take(state.path(), "archive").expect("another job's");
+        drop(held);
+        assert!(!Lock::is_taken(state.path(), "mail"));
+        Lock::take(state.path(), "mail").expect("free again");
+    }
+}

@@ -1,0 +1,15 @@
+//! Jobs: what is mirrored again and again, as `bascule.toml` says.
+//!
+//! [`config`] is what stands there, [`load`] reads and checks it, [`line`] makes a command line of
+//! a job. [`run`] runs one under its [`lock`] and keeps it in the history, [`diff`] compares.
+//! [`commands`] carries out what [`options`] ask for, [`table`] shows it.
+
+pub mod commands;
+pub mod config;
+pub mod diff;
+pub mod line;
+pub mod load;
+pub mod lock;
+pub mod options;
+pub mod run;
+pub mod table;

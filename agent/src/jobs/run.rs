@@ -1,0 +1,86 @@
+//! Runs a job and keeps what it did in the history.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use bascule_engine::outcome::{Counters, ExitCode};
+use bascule_engine::stop::Stop;
+use jiff::Timestamp;
+
+use super::config::Job;
+use super::line::{self, Wanted};
+use super::load::Loaded;
+use super::lock::Lock;
+use crate::history::recorder::Recorder;
+use crate::history::store::Store;
+use crate::history::{Ended, Kind, Phases};
+use crate::mirror::{self, Watchers};
+
+/// How a run shows itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shown {
+    /// One JSON document at the end instead of a summary.
+    pub json: bool,
+    /// Nothing but errors.
+    pub quiet: bool,
+}
+
+/// Runs the job `name` once. The history has it from its beginning on, and knows how it ended
+/// unless the program is killed.
+///
+/// # Errors
+/// When there is no such job, it is being run already, or the history cannot be written: a run that
+/// nobody will know of is not begun.
+pub async fn run(
+    loaded: &Loaded,
+    name: &str,
+    wanted: Wanted,
+    shown: Shown,
+    stop: Stop,
+) -> anyhow::Result<Ended> {
+    let job = loaded.job(name)?;
+    if let Some(password) = &job.password {
+        password.check()?;
+    }
+    let state = loaded.state()?;
+    let _lock = Lock::take(&state, name)?;
+    let mut store = Store::open(&state)?;
+    let kind = if wanted.is_final { Kind::Final } else { Kind::Run };
+    let id = store.begin(name, kind, Timestamp::now())?;
+    let began = Instant::now();
+    let ended = carry_out(job, wanted, shown, stop).await;
+    // What kept the run from beginning is a part of the history too.
+    let kept = match &ended {
+        Ok(ended) => ended,
+        Err(error) => &unbegun(error, began),
+    };
+    let now = Timestamp::now();
+    store
+        .end(id, now, kept)
+        .and_then(|()| store.forget(loaded.config.keep_days, now))
+        .with_context(|| format!("the end of the run of {name} is not in the history"))?;
+    ended
+}
+
+async fn carry_out(job: &Job, wanted: Wanted, shown: Shown, stop: Stop) -> anyhow::Result<Ended> {
+    let (mut cli, matches) = line::parsed(job, &wanted)?;
+    cli.json |= shown.json;
+    cli.run.quiet |= shown.quiet;
+    let recorder = Some(Arc::new(Recorder::new(job.account_depth)));
+    let watchers = Watchers { recorder, ..Watchers::default() };
+    mirror::carry_out(&cli, &matches, watchers, stop).await
+}
+
+fn unbegun(error: &anyhow::Error, began: Instant) -> Ended {
+    Ended {
+        exit: ExitCode::Syntax,
+        error: Some(format!("{error:#}")),
+        seconds: began.elapsed().as_secs_f64(),
+        phases: Phases::default(),
+        attempts: 1,
+        counters: Counters::default(),
+        problems: Vec::new(),
+        accounts: std::collections::BTreeMap::new(),
+    }
+}
