@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use crate::converge::options::Converge;
 use crate::jobs::options as jobs;
 use crate::verify::options::Verify;
 use anyhow::Context as _;
@@ -35,6 +36,8 @@ pub enum Command {
     Restore(Restore),
     /// Run jobs of bascule.toml once, and keep what they did in the history.
     Run(jobs::Run),
+    /// Run a job again and again until a run is short enough for the switch.
+    Converge(Converge),
     /// Show how the jobs are: their last runs, and how long they took.
     Status(jobs::Status),
     /// Show the runs of the past.
@@ -464,7 +467,7 @@ fn guard(text: &str) -> Result<Guard, &'static str> {
     }
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     parse_size(text, b'b').ok_or_else(|| "expected a size such as 5000, 700k or 1.5g".to_owned())
 }
 

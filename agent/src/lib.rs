@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod connect;
+pub mod converge;
 pub mod guard;
 pub mod history;
 pub mod human;

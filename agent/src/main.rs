@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use bascule_agent::cli::{Cli, Command};
+use bascule_agent::converge::command;
 use bascule_agent::jobs::commands;
 use bascule_agent::{mirror, restore, verify};
 use bascule_engine::outcome::ExitCode as Code;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
             return ExitCode::from(Code::Memory.code());
         }
     };
-    let ended = runtime.block_on(async {
+    let ended: anyhow::Result<u8> = runtime.block_on(async {
         let stop = Stop::new();
         let asked = stop.clone();
         tokio::spawn(async move {
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
                 }
             }
         });
-        match &cli.command {
+        let code = match &cli.command {
             Command::Mirror(mirror) => {
                 let own = matches.subcommand_matches("mirror").unwrap_or(&matches);
                 mirror::mirror(mirror, own, stop).await
@@ -58,11 +59,14 @@ fn main() -> ExitCode {
             Command::History(history) => commands::history(history),
             Command::Show(show) => commands::show(show),
             Command::Diff(diff) => commands::diff(diff, stop).await,
-        }
+            // Its verdicts have codes of their own.
+            Command::Converge(converge) => return command::converge(converge, stop).await,
+        };
+        Ok(code?.code())
     });
     runtime.shutdown_background();
     match ended {
-        Ok(code) => ExitCode::from(code.code()),
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("bascule: {error:#}");
             ExitCode::from(Code::Syntax.code())

@@ -11,6 +11,7 @@ use bascule_session::error::SessionError;
 use bascule_wire::Options;
 
 use crate::history::Ended;
+use crate::history::recorder::Seen;
 use crate::human::{duration, size};
 use crate::itemize;
 use crate::mirror::Watchers;
@@ -111,7 +112,7 @@ impl Console {
             let failed = unpoisoned(&self.failed_attempts);
             self.print(&summary(options, &report, exit, elapsed, &failed));
         }
-        let (accounts, phases) =
+        let Seen { accounts, phases, largest } =
             self.watchers.recorder.as_ref().map(|recorder| recorder.ended()).unwrap_or_default();
         Ended {
             exit,
@@ -122,6 +123,7 @@ impl Console {
             counters: report.counters,
             problems: std::mem::take(&mut *unpoisoned(&self.problems)),
             accounts,
+            largest,
         }
     }
 

@@ -3,13 +3,14 @@
 //! [`peer`] starts daemons and runs clients, [`relay`] stands between the two, [`scratch`] makes
 //! trees, [`judge`] compares them without any of Bascule's own code, [`model`] says what a mirror
 //! has to come to, [`mail`] makes large trees of messages, [`forgetful`] is a disk that fails,
-//! [`hostile`] lies.
+//! [`hostile`] lies, [`job`] is a job of `bascule.toml` with its two ends.
 #![cfg(unix)]
 
 #[cfg(target_os = "linux")]
 pub mod forgetful;
 #[cfg(target_os = "linux")]
 pub mod hostile;
+pub mod job;
 pub mod judge;
 pub mod mail;
 pub mod model;

@@ -105,6 +105,16 @@ impl Daemon {
     pub fn id(&self) -> u32 {
         self.child.id()
     }
+
+    /// Ends the process.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn end(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        self.child.wait().expect("it was not waited for");
+    }
 }
 
 impl Drop for Daemon {

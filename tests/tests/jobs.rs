@@ -1,88 +1,14 @@
 //! Jobs of `bascule.toml`: run, shown, compared, kept in the history; never two runs at once.
 #![cfg(unix)]
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bascule_tests::judge::{describe, differences};
-use bascule_tests::peer::{Daemon, Ran, Whose, finish, program};
+use bascule_tests::job::World;
+use bascule_tests::peer::{Whose, finish, program};
 use bascule_tests::relay::Relay;
 use bascule_tests::scratch::{T0, file, noise};
-use serde_json::{Value, json};
-
-/// A source with two accounts, a daemon, and a configuration with one job.
-struct World {
-    scratch: tempfile::TempDir,
-    daemon: Daemon,
-}
-
-impl World {
-    fn new(whose: Whose, more: &str) -> Self {
-        let scratch = tempfile::tempdir().expect("a scratch folder");
-        let root = scratch.path();
-        std::fs::create_dir(root.join("to")).expect("a folder");
-        for (seed, name) in
-            ["ann/inbox/1.imap", "ann/inbox/2.imap", "joe/inbox/3.imap", "joe/sent/4.imap"]
-                .iter()
-                .enumerate()
-        {
-            file(&root.join("from"), name.as_bytes(), &noise(seed as u64, 1000), 0o644, (T0, 5))
-                .expect("a file");
-        }
-        let module = "use chroot = no\nuid = root\ngid = root\n[mail]\npath = ";
-        let module = format!("{module}{}\nread only = no\n", root.join("to").display());
-        let daemon = Daemon::start(whose, root, &module);
-        let world = Self { scratch, daemon };
-        world.configure(world.daemon.port, more);
-        world
-    }
-
-    fn configure(&self, port: u16, more: &str) {
-        let root = self.root().display();
-        let text = format!(
-            "state = \"{root}/state\"\n[jobs.mail]\nsources = [\"{root}/from/\"]\n\
-             target = \"rsync://127.0.0.1:{port}/mail/\"\n{more}"
-        );
-        std::fs::write(self.root().join("bascule.toml"), text).expect("a file");
-    }
-
-    fn root(&self) -> &Path {
-        self.scratch.path()
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.root().join(name)
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(program("bascule"));
-        command.args(words).stdin(Stdio::null());
-        command.env("BASCULE_CONFIG", self.at("bascule.toml"));
-        command.env("XDG_STATE_HOME", self.at("home"));
-        command
-    }
-
-    fn bascule(&self, words: &[&str]) -> Ran {
-        finish(&mut self.command(words))
-    }
-
-    fn json(&self, words: &[&str]) -> Value {
-        let ran = self.bascule(words);
-        serde_json::from_str(&ran.said).unwrap_or_else(|error| panic!("{error}: {}", ran.said))
-    }
-
-    fn write(&self, name: &str) {
-        file(&self.at("from"), name.as_bytes(), &noise(9, 500), 0o644, (T0, 5)).expect("a file");
-    }
-
-    fn assert_equal(&self) {
-        let [from, to] =
-            ["from", "to"].map(|name| describe(&self.at(name), false).expect("a tree"));
-        let found = differences(&from, &to);
-        assert!(found.is_empty(), "{found:#?}");
-    }
-}
+use serde_json::json;
 
 fn runs_and_keeps_a_history(whose: Whose) {
     let world = World::new(whose, "guard = { percent = 100, names = 100 }\n");

@@ -154,4 +154,6 @@ pub struct Ended {
     pub problems: Vec<Problem>,
     /// What it did to each account.
     pub accounts: BTreeMap<String, Account>,
+    /// The largest file whose data travelled, and its bytes.
+    pub largest: Option<(String, u64)>,
 }

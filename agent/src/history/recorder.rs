@@ -8,6 +8,7 @@ use bascule_engine::observe::{Event, Observer};
 use bascule_wire::record::ItemFlags;
 
 use super::{Account, Phases};
+use crate::itemize::printable;
 
 /// Takes note of what happens in a run.
 #[derive(Debug)]
@@ -25,6 +26,19 @@ struct State {
     listed: Option<Instant>,
     /// When the last file arrived whole.
     transferred: Option<Instant>,
+    /// The largest file that did.
+    largest: Option<(String, u64)>,
+}
+
+/// What was seen of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// What it did to each account.
+    pub accounts: BTreeMap<String, Account>,
+    /// How long its phases took.
+    pub phases: Phases,
+    /// The largest file whose data travelled, and its bytes.
+    pub largest: Option<(String, u64)>,
 }
 
 impl Recorder {
@@ -45,8 +59,8 @@ impl Recorder {
         }
     }
 
-    /// What was seen until now: the accounts, and how long the phases took.
-    pub fn ended(&self) -> (BTreeMap<String, Account>, Phases) {
+    /// What was seen until now, at the end of the run.
+    pub fn ended(&self) -> Seen {
         let now = Instant::now();
         let mut state = self.state();
         let agreed = state.agreed.unwrap_or(now);
@@ -58,7 +72,8 @@ impl Recorder {
             transfer: transferred.duration_since(listed).as_secs_f64(),
             finish: now.duration_since(transferred).as_secs_f64(),
         };
-        (std::mem::take(&mut state.accounts), phases)
+        let State { accounts, largest, .. } = std::mem::take(&mut *state);
+        Seen { accounts, phases, largest }
     }
 
     fn of_path(&self, path: &[u8], change: impl FnOnce(&mut Account)) {
@@ -106,7 +121,11 @@ impl Observer for Recorder {
                     account.files_transferred += 1;
                     account.bytes_transferred += size;
                 });
-                self.state().transferred = Some(Instant::now());
+                let mut state = self.state();
+                state.transferred = Some(Instant::now());
+                if state.largest.as_ref().is_none_or(|(_, largest)| size > largest) {
+                    state.largest = Some((printable(path), *size));
+                }
             }
             Event::Deleted { path, .. } => self.of_path(path, |account| account.deleted += 1),
             Event::Problem(problem) if !problem.path.is_empty() => {
@@ -151,7 +170,8 @@ mod tests {
                 deleted: 1,
                 ..Account::default()
             };
-            let (accounts, _) = recorder.ended();
+            let Seen { accounts, largest, .. } = recorder.ended();
+            assert_eq!(largest, Some((path, 7)));
             assert_eq!(accounts, BTreeMap::from([(account.to_owned(), expected)]), "{folder}");
         }
     }
@@ -164,7 +184,7 @@ mod tests {
         recorder.on(&Event::Deleted { path: b"joe/1", kind: Kind::File });
         recorder.start_over();
         recorder.on(&listed);
-        let (accounts, _) = recorder.ended();
+        let accounts = recorder.ended().accounts;
         assert_eq!((accounts["joe"].files_listed, accounts["joe"].deleted), (3, 1));
     }
 }

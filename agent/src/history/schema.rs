@@ -32,6 +32,11 @@ const STEPS: [&str; 1] = ["
         problems          INTEGER NOT NULL DEFAULT 0,
         bytes_sent        INTEGER NOT NULL DEFAULT 0,
         bytes_received    INTEGER NOT NULL DEFAULT 0,
+        largest_file      TEXT,
+        largest_bytes     INTEGER,
+        forecast_seconds  REAL,
+        forecast_least    REAL,
+        forecast_most     REAL,
         program           TEXT    NOT NULL
     ) STRICT;
     CREATE INDEX runs_of_job ON runs (job, began);

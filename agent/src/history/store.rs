@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, named_params, params};
 
 use super::{Account, Ended, Kind, Phases, Verdict, schema};
+use crate::converge::model::Forecast;
 
 /// The name of the database in the folder of the agent's state.
 pub const FILE: &str = "history.sqlite3";
@@ -63,6 +64,10 @@ pub struct Past {
     pub problems: u64,
     /// Bytes written to and read from the connection.
     pub wire_bytes: u64,
+    /// The largest file whose data travelled, and its bytes.
+    pub largest: Option<(String, u64)>,
+    /// How long it was to take, as was thought just before it.
+    pub forecast: Option<Forecast>,
 }
 
 impl Store {
@@ -103,19 +108,30 @@ impl Store {
         open().with_context(|| format!("the history {} cannot be read", path.display())).map(Some)
     }
 
-    /// Notes that a run of `job` begins; gives its number.
+    /// Notes that a run of `job` begins, and how long it will take as far as is known; gives its
+    /// number.
     ///
     /// # Errors
     /// When that cannot be written.
-    pub fn begin(&self, job: &str, kind: Kind, now: Timestamp) -> anyhow::Result<i64> {
+    pub fn begin(
+        &self,
+        job: &str,
+        kind: Kind,
+        now: Timestamp,
+        forecast: Option<Forecast>,
+    ) -> anyhow::Result<i64> {
         self.0.execute(
-            "INSERT INTO runs (job, kind, began, verdict, program) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO runs (job, kind, began, verdict, program, forecast_seconds,
+                forecast_least, forecast_most) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 job,
                 kind.as_str(),
                 shown(now),
                 Verdict::Running.as_str(),
                 env!("CARGO_PKG_VERSION"),
+                forecast.map(|forecast| forecast.seconds),
+                forecast.map(|forecast| forecast.least),
+                forecast.map(|forecast| forecast.most),
             ],
         )?;
         Ok(self.0.last_insert_rowid())
@@ -127,7 +143,7 @@ impl Store {
     /// When that cannot be written.
     pub fn end(&mut self, id: i64, now: Timestamp, ended: &Ended) -> anyhow::Result<()> {
         let transaction = self.0.transaction()?;
-        let Ended { exit, error, seconds, phases, attempts, counters, problems, accounts } = ended;
+        let Ended { exit, error, seconds, phases, attempts, counters, problems, .. } = ended;
         transaction.execute(
             "UPDATE runs SET ended = :ended, seconds = :seconds, seconds_connect = :connect,
                 seconds_list = :list, seconds_transfer = :transfer, seconds_finish = :finish,
@@ -136,7 +152,8 @@ impl Store {
                 bytes_listed = :bytes_listed, created = :created,
                 files_transferred = :files_transferred, bytes_transferred = :bytes_transferred,
                 literal_bytes = :literal, matched_bytes = :matched, deleted = :deleted,
-                problems = :problems, bytes_sent = :sent, bytes_received = :received
+                problems = :problems, bytes_sent = :sent, bytes_received = :received,
+                largest_file = :largest_file, largest_bytes = :largest_bytes
             WHERE id = :id",
             named_params! {
                 ":id": id,
@@ -162,12 +179,14 @@ impl Store {
                 ":problems": number(problems.len() as u64),
                 ":sent": number(counters.wire_written),
                 ":received": number(counters.wire_read),
+                ":largest_file": ended.largest.as_ref().map(|(path, _)| path),
+                ":largest_bytes": ended.largest.as_ref().map(|(_, bytes)| number(*bytes)),
             },
         )?;
         {
             let mut insert =
                 transaction.prepare("INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
-            for (name, account) in accounts {
+            for (name, account) in &ended.accounts {
                 let Account { files_listed, bytes_listed, created, .. } = *account;
                 insert.execute(params![
                     id,
@@ -293,6 +312,18 @@ fn past(row: &Row<'_>) -> Result<Past, rusqlite::Error> {
         deleted: count(row, "deleted")?,
         problems: count(row, "problems")?,
         wire_bytes: count(row, "bytes_sent")? + count(row, "bytes_received")?,
+        largest: match row.get("largest_file")? {
+            Some(path) => Some((path, count(row, "largest_bytes")?)),
+            None => None,
+        },
+        forecast: match row.get("forecast_seconds")? {
+            Some(most_probably) => Some(Forecast {
+                seconds: most_probably,
+                least: seconds("forecast_least")?,
+                most: seconds("forecast_most")?,
+            }),
+            None => None,
+        },
     })
 }
 
@@ -324,6 +355,8 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + seconds).expect("a moment")
     }
 
+    const FORECAST: Forecast = Forecast { seconds: 10.0, least: 8.0, most: 15.0 };
+
     fn ended(transferred: u64) -> Ended {
         Ended {
             exit: ExitCode::Partial,
@@ -342,6 +375,7 @@ mod tests {
                 "joe".to_owned(),
                 Account { files_listed: 3, failed: 1, ..Account::default() },
             )]),
+            largest: Some(("joe/flags.dat".into(), 9)),
         }
     }
 
@@ -350,7 +384,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         assert!(Store::look(folder.path()).expect("readable").is_none());
         let mut store = Store::open(folder.path()).expect("a store");
-        let id = store.begin("mail", Kind::Final, at(0)).expect("begun");
+        let id = store.begin("mail", Kind::Final, at(0), Some(FORECAST)).expect("begun");
         let running = store.last(Some("mail"), 9).expect("found");
         assert_eq!((running[0].verdict, running[0].seconds), (Verdict::Running, None));
         store.end(id, at(13), &ended(7)).expect("ended");
@@ -361,6 +395,7 @@ mod tests {
         assert_eq!((found.kind.as_str(), found.began), ("final", at(0)));
         assert_eq!((found.files_transferred, found.wire_bytes, found.attempts), (7, 11, 2));
         assert_eq!(found.phases, ended(7).phases);
+        assert_eq!((&found.largest, found.forecast), (&ended(7).largest, Some(FORECAST)));
         let accounts = store.accounts(found.id).expect("found");
         assert_eq!(accounts, ended(7).accounts.into_iter().collect::<Vec<_>>());
         assert_eq!(store.problems(found.id).expect("found")[0].2, "trouble");
@@ -372,7 +407,7 @@ mod tests {
         let mut store = Store::open(folder.path()).expect("a store");
         for (number, job) in ["mail", "archive", "mail", "mail"].into_iter().enumerate() {
             let began = at(86_400 * number as i64);
-            let id = store.begin(job, Kind::Run, began).expect("begun");
+            let id = store.begin(job, Kind::Run, began, None).expect("begun");
             store.end(id, began, &ended(number as u64)).expect("ended");
         }
         let transferred = |runs: Vec<Past>| -> Vec<u64> {

@@ -12,6 +12,7 @@ use super::config::Job;
 use super::line::{self, Wanted};
 use super::load::Loaded;
 use super::lock::Lock;
+use crate::converge;
 use crate::history::recorder::Recorder;
 use crate::history::store::Store;
 use crate::history::{Ended, Kind, Phases};
@@ -47,7 +48,10 @@ pub async fn run(
     let _lock = Lock::take(&state, name)?;
     let mut store = Store::open(&state)?;
     let kind = if wanted.is_final { Kind::Final } else { Kind::Run };
-    let id = store.begin(name, kind, Timestamp::now())?;
+    let now = Timestamp::now();
+    let model = converge::model_of(&store.last(Some(name), converge::LAST)?);
+    let forecast = model.map(|model| model.run(now));
+    let id = store.begin(name, kind, now, forecast)?;
     let began = Instant::now();
     let ended = carry_out(job, wanted, shown, stop).await;
     // What kept the run from beginning is a part of the history too.
@@ -82,5 +86,6 @@ fn unbegun(error: &anyhow::Error, began: Instant) -> Ended {
         counters: Counters::default(),
         problems: Vec::new(),
         accounts: std::collections::BTreeMap::new(),
+        largest: None,
     }
 }

@@ -50,12 +50,13 @@ pub fn whole(runs: &[Past]) -> impl Iterator<Item = &Past> {
 /// The table of `bascule history`.
 pub fn history(runs: &[Past]) -> String {
     let mut text = format!(
-        "{:>6} {:<17} {:<16} {:<11} {:>12} {:>10} {:>9} {:>11} {:>8} {:>8} {:>11}\n",
+        "{:>6} {:<17} {:<16} {:<11} {:>12} {:>12} {:>10} {:>9} {:>11} {:>8} {:>8} {:>11}\n",
         "run",
         "began",
         "job",
         "verdict",
         "took",
+        "forecast",
         "listed",
         "sent",
         "bytes",
@@ -65,9 +66,12 @@ pub fn history(runs: &[Past]) -> String {
     );
     for run in runs {
         let took = run.seconds.map_or_else(|| "-".to_owned(), duration);
+        let forecast =
+            run.forecast.map_or_else(|| "-".to_owned(), |forecast| duration(forecast.seconds));
         let _ = writeln!(
             text,
-            "{:>6} {:<17} {:<16} {:<11} {took:>12} {:>10} {:>9} {:>11} {:>8} {:>8} {:>11}",
+            "{:>6} {:<17} {:<16} {:<11} {took:>12} {forecast:>12} {:>10} {:>9} {:>11} {:>8} {:>8} \
+             {:>11}",
             run.id,
             moment(run.began),
             run.job,
@@ -178,6 +182,11 @@ pub fn document(run: &Past) -> Value {
         "deleted": run.deleted,
         "problems": run.problems,
         "wire_bytes": run.wire_bytes,
+        "largest_file": run.largest.as_ref().map(|(path, _)| path),
+        "largest_bytes": run.largest.as_ref().map(|(_, bytes)| bytes),
+        "forecast_seconds": run.forecast.map(|forecast| forecast.seconds),
+        "forecast_least": run.forecast.map(|forecast| forecast.least),
+        "forecast_most": run.forecast.map(|forecast| forecast.most),
     })
 }
 
@@ -266,6 +275,8 @@ mod tests {
             deleted: 3,
             problems: 0,
             wire_bytes: 1 << 21,
+            largest: None,
+            forecast: None,
         }
     }
 

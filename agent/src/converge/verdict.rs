@@ -1,0 +1,331 @@
+//! Whether a series of runs converges, and if it does not, why.
+
+use std::fmt;
+
+use crate::history::Verdict as Ended;
+use crate::history::store::Past;
+use crate::human::{duration, size};
+
+use super::model::Model;
+
+/// Where a series of runs stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Enough runs in a row were within the limits: the switch can be planned.
+    Converged,
+    /// Not there yet, and on the way.
+    Converging,
+    /// The runs do not become shorter any more.
+    Stalled,
+    /// Something has to be seen to: no further run will get around it.
+    Blocked,
+}
+
+impl Verdict {
+    /// Its name in texts and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Converged => "converged",
+            Self::Converging => "converging",
+            Self::Stalled => "stalled",
+            Self::Blocked => "blocked",
+        }
+    }
+
+    /// The exit code of `bascule converge` for it.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Converged => 0,
+            Self::Converging => 40,
+            Self::Stalled => 41,
+            Self::Blocked => 42,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What has to be reached.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Goal {
+    /// A run takes less than so many seconds.
+    pub under: f64,
+    /// And moves no more than so many files, deletions included.
+    pub files: Option<u64>,
+    /// And no more than so many bytes of files.
+    pub bytes: Option<u64>,
+    /// So many runs in a row.
+    pub times: usize,
+}
+
+impl Goal {
+    fn is_met_by(&self, run: &Past) -> bool {
+        let is_quiet = matches!(run.verdict, Ended::Complete | Ended::InMotion);
+        is_quiet
+            && run.seconds.is_some_and(|seconds| seconds < self.under)
+            && self.files.is_none_or(|most| run.files_transferred + run.deleted <= most)
+            && self.bytes.is_none_or(|most| run.bytes_transferred <= most)
+    }
+}
+
+/// What is conspicuous about the last runs, beside their durations.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Conspicuous {
+    /// A file that was a large part of each of the last runs: its path, its bytes, and the part of
+    /// all bytes, from 0 to 1.
+    pub file: Option<(String, u64, f64)>,
+    /// The same for an account.
+    pub account: Option<(String, f64)>,
+}
+
+/// Where the series `runs` stands, the oldest first, and why it is not further.
+pub fn judge(
+    runs: &[Past],
+    goal: &Goal,
+    model: Option<&Model>,
+    conspicuous: &Conspicuous,
+) -> (Verdict, Vec<String>) {
+    let ended: Vec<&Past> = runs.iter().filter(|run| run.verdict != Ended::Running).collect();
+    let Some(last) = ended.last() else {
+        return (Verdict::Converging, vec!["nothing has run yet".to_owned()]);
+    };
+    if let Some(text) = block(&ended, last) {
+        return (Verdict::Blocked, vec![text]);
+    }
+    let in_a_row = ended.iter().rev().take_while(|run| goal.is_met_by(run)).count();
+    if in_a_row >= goal.times {
+        return (Verdict::Converged, Vec::new());
+    }
+    let through: Vec<&Past> =
+        ended.iter().copied().filter(|run| run.verdict.went_through()).collect();
+    let seconds: Vec<f64> = through.iter().filter_map(|run| run.seconds).collect();
+    if in_a_row == 0
+        && let Some(reasons) = stalled(&seconds, goal, model, conspicuous)
+    {
+        return (Verdict::Stalled, reasons);
+    }
+    let mut reasons = Vec::new();
+    if in_a_row > 0 {
+        reasons.push(format!(
+            "{in_a_row} of the {} runs in a row that are needed were within the limits",
+            goal.times
+        ));
+    } else if let Some(seconds) = seconds.last() {
+        reasons.push(format!(
+            "the last run took {}; the limit is {}",
+            duration(*seconds),
+            duration(goal.under)
+        ));
+    }
+    (Verdict::Converging, reasons)
+}
+
+/// What no further run will get around.
+fn block(ended: &[&Past], last: &Past) -> Option<String> {
+    let before = ended.len().checked_sub(2).map(|at| ended[at]);
+    match last.verdict {
+        Ended::Held => Some(
+            "the guard held deletions back: look at `bascule diff`, then let them go once with \
+             `bascule run JOB --allow-deletes NUM`"
+                .to_owned(),
+        ),
+        // Once may be a coincidence.
+        Ended::Partial if before.is_some_and(|run| run.verdict == Ended::Partial) => Some(format!(
+            "{} of the last run could not be transferred: `bascule history --run {}` names them",
+            if last.problems == 1 { "one file".into() } else { format!("{} files", last.problems) },
+            last.id
+        )),
+        Ended::Failed
+            if !may_pass(last) || before.is_some_and(|run| run.verdict == Ended::Failed) =>
+        {
+            let text = last.error.as_deref().unwrap_or("the last run failed");
+            Some(text.to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Whether a failure may be over in a while: no connection, a daemon that is busy or was stopped.
+fn may_pass(run: &Past) -> bool {
+    matches!(run.exit_code, Some(5 | 10 | 12 | 20 | 30 | 35))
+}
+
+/// Why the runs do not become shorter, if they do not.
+fn stalled(
+    seconds: &[f64],
+    goal: &Goal,
+    model: Option<&Model>,
+    conspicuous: &Conspicuous,
+) -> Option<Vec<String>> {
+    let (last, before) = match seconds {
+        [.., a, b, c, d, e, f] => (median([*d, *e, *f]), median([*a, *b, *c])),
+        _ => return None,
+    };
+    if last < 0.9 * before {
+        return None;
+    }
+    // Slow now, and short again at night: that is no stall.
+    if let Some(model) = model
+        && model.good_hours(goal.under).iter().any(|good| *good)
+    {
+        return None;
+    }
+    let mut reasons = vec![format!(
+        "the last runs took about {}, those before them {}; the limit is {}",
+        duration(last),
+        duration(before),
+        duration(goal.under)
+    )];
+    if let Some(model) = model {
+        if model.fixed >= goal.under {
+            reasons.push(format!(
+                "looking through the tree takes {} even when nothing has changed",
+                duration(model.fixed)
+            ));
+        }
+        if model.load() >= 1.0 {
+            let rate = model.rates.iter().sum::<f64>() / 24.0 * 3600.0;
+            reasons.push(format!(
+                "changes of {} an hour come up, and {} an hour can be copied",
+                size(rate as u64),
+                size((3600.0 / model.per_work) as u64)
+            ));
+        }
+    }
+    if let Some((path, bytes, part)) = &conspicuous.file {
+        reasons.push(format!(
+            "one file is {:.0} % of each run: {path} ({})",
+            part * 100.0,
+            size(*bytes)
+        ));
+    }
+    if let Some((account, part)) = &conspicuous.account {
+        reasons.push(format!("one account is {:.0} % of each run: {account}", part * 100.0));
+    }
+    Some(reasons)
+}
+
+fn median(mut three: [f64; 3]) -> f64 {
+    three.sort_by(f64::total_cmp);
+    three[1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::converge::model::{Sample, later};
+    use crate::history::Phases;
+    use jiff::Timestamp;
+    use jiff::tz::TimeZone;
+
+    const GOAL: Goal = Goal { under: 600.0, files: None, bytes: None, times: 2 };
+
+    fn past(number: usize, verdict: Ended, seconds: f64) -> Past {
+        let began = later(Timestamp::UNIX_EPOCH, 1_800_000_000.0 + 7200.0 * number as f64);
+        Past {
+            id: number as i64,
+            job: "mail".into(),
+            kind: "run".into(),
+            began,
+            seconds: Some(seconds),
+            phases: Phases::default(),
+            exit_code: Some(0),
+            verdict,
+            error: None,
+            attempts: 1,
+            files_listed: 1000,
+            bytes_listed: 1 << 30,
+            created: 0,
+            files_transferred: 10,
+            bytes_transferred: 1 << 20,
+            literal_bytes: 1 << 20,
+            deleted: 1,
+            problems: 0,
+            wire_bytes: 0,
+            largest: None,
+            forecast: None,
+        }
+    }
+
+    fn series(seconds: &[f64]) -> Vec<Past> {
+        let runs = seconds.iter().enumerate();
+        runs.map(|(number, seconds)| past(number, Ended::Complete, *seconds)).collect()
+    }
+
+    fn verdict(runs: &[Past], goal: &Goal) -> Verdict {
+        judge(runs, goal, None, &Conspicuous::default()).0
+    }
+
+    #[test]
+    fn the_limit_has_to_hold_in_a_row() {
+        assert_eq!(verdict(&[], &GOAL), Verdict::Converging);
+        assert_eq!(verdict(&series(&[9000.0, 800.0]), &GOAL), Verdict::Converging);
+        assert_eq!(verdict(&series(&[800.0, 500.0]), &GOAL), Verdict::Converging);
+        assert_eq!(verdict(&series(&[500.0, 800.0, 500.0]), &GOAL), Verdict::Converging);
+        assert_eq!(verdict(&series(&[800.0, 500.0, 400.0]), &GOAL), Verdict::Converged);
+        let few = Goal { files: Some(10), ..GOAL };
+        assert_eq!(verdict(&series(&[500.0, 500.0]), &few), Verdict::Converging);
+        let few = Goal { files: Some(11), bytes: Some(1 << 20), ..GOAL };
+        assert_eq!(verdict(&series(&[500.0, 500.0]), &few), Verdict::Converged);
+    }
+
+    #[test]
+    fn runs_that_stay_long_are_stalled_and_say_why() {
+        let runs = series(&[9000.0, 900.0, 880.0, 910.0, 890.0, 900.0, 905.0]);
+        let zone = TimeZone::UTC;
+        let samples: Vec<Sample> = runs
+            .iter()
+            .map(|run| Sample {
+                began: run.began,
+                seconds: run.seconds.unwrap_or_default(),
+                files: 10,
+                bytes: 1 << 20,
+            })
+            .collect();
+        let model = Model::learn(&samples, &zone);
+        let conspicuous = Conspicuous {
+            file: Some(("joe/inbox/flags.dat".into(), 1 << 20, 0.9)),
+            account: Some(("joe".into(), 0.95)),
+        };
+        let (verdict, reasons) = judge(&runs, &GOAL, model.as_ref(), &conspicuous);
+        assert_eq!(verdict, Verdict::Stalled);
+        let text = reasons.join("\n");
+        for part in ["about 15 min", "looking through the tree", "90 % of each run: joe/inbox"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let shrinking = series(&[9000.0, 3000.0, 2000.0, 1500.0, 1200.0, 1000.0, 900.0]);
+        assert_eq!(judge(&shrinking, &GOAL, None, &conspicuous).0, Verdict::Converging);
+    }
+
+    #[test]
+    fn what_needs_a_hand_blocks() {
+        let mut runs = series(&[500.0, 400.0]);
+        runs.push(past(2, Ended::Held, 300.0));
+        assert_eq!(verdict(&runs, &GOAL), Verdict::Blocked);
+        let mut runs = series(&[500.0]);
+        runs.push(past(1, Ended::Partial, 300.0));
+        assert_eq!(verdict(&runs, &GOAL), Verdict::Converging);
+        runs.push(past(2, Ended::Partial, 300.0));
+        assert_eq!(verdict(&runs, &GOAL), Verdict::Blocked);
+        let failed = |number, code, text: &str| Past {
+            exit_code: Some(code),
+            error: Some(text.to_owned()),
+            ..past(number, Ended::Failed, 1.0)
+        };
+        let mut runs = series(&[500.0]);
+        runs.push(failed(1, 10, "no connection"));
+        assert_eq!(verdict(&runs, &GOAL), Verdict::Converging);
+        runs.push(failed(2, 10, "no connection"));
+        assert_eq!(verdict(&runs, &GOAL), Verdict::Blocked);
+        let runs = [failed(0, 3, "the source is on another disk")];
+        let (verdict, reasons) = judge(&runs, &GOAL, None, &Conspicuous::default());
+        assert_eq!(
+            (verdict, reasons[0].as_str()),
+            (Verdict::Blocked, "the source is on another disk")
+        );
+    }
+}
