@@ -34,6 +34,10 @@ pub enum Command {
     Verify(Box<Verify>),
     /// Bring back what runs with --trash have deleted or overwritten.
     Restore(Restore),
+    /// Write a bascule.toml with a job.
+    Init(jobs::Init),
+    /// Try jobs out against their targets, and say what has to be seen to.
+    Check(jobs::Check),
     /// Run jobs of bascule.toml once, and keep what they did in the history.
     Run(jobs::Run),
     /// Run a job again and again until a run is short enough for the switch.

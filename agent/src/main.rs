@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use bascule_agent::cli::{Cli, Command};
 use bascule_agent::converge::command;
 use bascule_agent::jobs::commands;
-use bascule_agent::{mirror, restore, verify};
+use bascule_agent::{jobs, mirror, restore, verify};
 use bascule_engine::outcome::ExitCode as Code;
 use bascule_engine::stop::Stop;
 use clap::{CommandFactory as _, FromArgMatches as _};
@@ -54,6 +54,8 @@ fn main() -> ExitCode {
             }
             Command::List(list) => mirror::list(list, stop).await,
             Command::Restore(restore) => restore::restore(restore, stop).await,
+            Command::Init(init) => jobs::init::init(init),
+            Command::Check(check) => jobs::check::check(check, stop).await,
             Command::Run(run) => commands::run(run, stop).await,
             Command::Status(status) => commands::status(status),
             Command::History(history) => commands::history(history),

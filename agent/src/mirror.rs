@@ -1,15 +1,16 @@
 //! `bascule mirror` and `bascule list`.
 
-use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use bascule_engine::empty::EmptyTree;
 use bascule_engine::ledger::ListLimits;
 use bascule_engine::observe::{Event, Observer, Silent};
 use bascule_engine::outcome::{ExitCode, Report};
+use bascule_engine::path::RelPath;
 use bascule_engine::receiver::Destination;
 use bascule_engine::stop::Stop;
 use bascule_engine::walk::SourceArg;
@@ -21,7 +22,7 @@ use bascule_wire::filter::Rule;
 use bascule_wire::{Options, Version};
 use clap::ArgMatches;
 
-use crate::cli::{List, Mirror};
+use crate::cli::{Connection, List, Mirror};
 use crate::connect::connect;
 use crate::guard::Disks;
 use crate::history::{self, recorder::Recorder};
@@ -52,12 +53,14 @@ pub struct Watchers {
     pub recorder: Option<Arc<Recorder>>,
     /// For a comparison.
     pub differences: Option<Arc<Differences>>,
+    /// Nothing is shown to the user: whoever asked for the run tells what came of it.
+    pub silent: bool,
 }
 
 impl Watchers {
-    /// Whether there is any.
-    pub fn is_empty(&self) -> bool {
-        self.recorder.is_none() && self.differences.is_none()
+    /// Whether one of them wants to know what the other end changes.
+    fn want_changes(&self) -> bool {
+        self.recorder.is_some() || self.differences.is_some()
     }
 }
 
@@ -79,11 +82,11 @@ pub async fn carry_out(
         bail!("a source and a destination are needed");
     };
     let mut console = Console::new(&run, cli.json, !cli.no_progress);
-    if !watchers.is_empty() {
-        console = console.watched_by(watchers);
+    if watchers.want_changes() {
         // The other end tells what it deletes and changes only when it is asked.
         run.itemize = run.itemize.max(1);
     }
+    console = console.watched_by(watchers);
     let console = Arc::new(console);
     let began = Instant::now();
     let observer: Arc<dyn Observer> = Arc::<Console>::clone(&console);
@@ -245,21 +248,12 @@ pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
     let Location::Remote(remote) = Location::parse(&cli.url)? else {
         bail!("a daemon's URL is needed, such as rsync://host/ or rsync://host/module/");
     };
-    let mut options = Options {
-        list_only: true,
-        links: true,
-        dirs: true,
-        timeout: cli.connection.timeout,
-        protocol: cli.protocol,
-        ..Options::default()
-    };
-    options.times = true;
-    options.perms = true;
-    let stream = match connect(&remote, &cli.connection).await? {
-        Ok(connected) => connected.stream,
-        Err(error) => return Ok(failed(&error)),
-    };
+    let options = listing_options(&cli.connection, cli.protocol);
     if remote.module.is_empty() {
+        let stream = match connect(&remote, &cli.connection).await? {
+            Ok(connected) => connected.stream,
+            Err(error) => return Ok(failed(&error)),
+        };
         return Ok(match client::list_modules(stream, &options).await {
             Ok(lines) => {
                 print(&printable(&lines));
@@ -268,22 +262,60 @@ pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
             Err(error) => failed(&error),
         });
     }
+    let observer = Arc::new(Lister(Lines::new()));
+    let limits = cli.list_limits.limits();
+    let listed = list_files(&remote, &cli.connection, options, limits, observer, stop).await?;
+    Ok(match listed {
+        (report, Ok(())) => report.exit_code(),
+        (_, Err(error)) => failed(&error),
+    })
+}
+
+/// The options of a run that only lists.
+pub(crate) fn listing_options(connection: &Connection, protocol: Option<u8>) -> Options {
+    Options {
+        list_only: true,
+        links: true,
+        dirs: true,
+        times: true,
+        perms: true,
+        timeout: connection.timeout,
+        protocol,
+        ..Options::default()
+    }
+}
+
+/// Tells `observer` what is in a folder of a daemon's module.
+///
+/// # Errors
+/// When the command line makes no sense.
+pub(crate) async fn list_files(
+    remote: &Remote,
+    connection: &Connection,
+    options: Options,
+    list_limits: ListLimits,
+    observer: Arc<dyn Observer>,
+    stop: Stop,
+) -> anyhow::Result<Ended> {
+    let stream = match connect(remote, connection).await? {
+        Ok(connected) => connected.stream,
+        Err(error) => return Ok((Report::default(), Err(error))),
+    };
     let request = Request {
         module: remote.module.as_bytes().to_vec(),
         paths: vec![remote.path.clone()],
         options,
         filters: Vec::new(),
-        login: login(&remote, &cli.connection)?,
-        local: LocalEnd::Target(local::destination(&OsString::from("."), None)?),
-        list_limits: cli.list_limits.limits(),
+        login: login(remote, connection)?,
+        local: LocalEnd::Target(Destination {
+            tree: Arc::new(EmptyTree::nowhere()),
+            path: RelPath::root(),
+            is_directory: true,
+        }),
+        list_limits,
         umask: umask(),
     };
-    let (report, outcome) =
-        client::transfer(stream, request, Arc::new(Lister(Lines::new())), stop).await;
-    Ok(match outcome {
-        Ok(()) => report.exit_code(),
-        Err(error) => failed(&error),
-    })
+    Ok(client::transfer(stream, request, observer, stop).await)
 }
 
 /// Prints the entries of a listing.

@@ -53,7 +53,8 @@ impl Console {
     /// Also tells `watchers` what happens.
     #[must_use]
     pub fn watched_by(self, watchers: Watchers) -> Self {
-        Self { watchers, ..self }
+        let quiet = self.quiet || watchers.silent;
+        Self { quiet, json: self.json && !watchers.silent, watchers, ..self }
     }
 
     /// Tells that an attempt has failed on the way, and that the next begins in a while. Its
@@ -99,7 +100,9 @@ impl Console {
             Ok(()) => report.exit_code(),
             Err(error) => error.exit,
         };
-        if let Err(error) = outcome {
+        if let Err(error) = outcome
+            && !self.watchers.silent
+        {
             let _ = writeln!(std::io::stderr(), "bascule: {error}");
         }
         if self.json {
@@ -196,7 +199,7 @@ impl Observer for Console {
             }
             Event::Problem(problem) => {
                 let is_noise = problem.severity == Severity::Warning && self.quiet;
-                if !is_noise {
+                if !is_noise && !self.watchers.silent {
                     let whose = if problem.remote { "" } else { "bascule: " };
                     let text = itemize::printable(problem.to_string().as_bytes());
                     self.progress.above(|| {

@@ -1,11 +1,11 @@
 //! What a source needs to reach this daemon: a user with a generated password, and the line to paste.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use bascule_platform::{secret, state};
 use bascule_session::tls::Fingerprint;
 
 /// Letters and digits that nobody mistakes for each other; 32 of them, so that five random bits
@@ -53,7 +53,7 @@ pub fn state_dir() -> anyhow::Result<PathBuf> {
     if let Some(dir) = std::env::var_os("STATE_DIRECTORY").filter(|dir| !dir.is_empty()) {
         return Ok(dir.into());
     }
-    bascule_platform::state::folder("basculed")
+    state::folder("basculed")
         .context("there is no home directory for the password; name one with --state-dir")
 }
 
@@ -79,7 +79,7 @@ pub fn served_dir(dir: &Path) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// What is wrong with it.
 pub fn private_dir(dir: &Path, served: &[&Path]) -> anyhow::Result<PathBuf> {
-    make_private_dir(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    state::private_folder(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
     if served.iter().any(|served| dir.starts_with(served)) {
         bail!("the passwords in {} would be served too; name another --state-dir", dir.display());
@@ -94,7 +94,7 @@ pub fn private_dir(dir: &Path, served: &[&Path]) -> anyhow::Result<PathBuf> {
 /// Which file cannot be used.
 pub fn make_login(user: &str, password_file: &Path, secrets_file: &Path) -> anyhow::Result<()> {
     let password = password(password_file)?;
-    write_private(secrets_file, &format!("{user}:{password}\n"), true)
+    secret::write(secrets_file, &format!("{user}:{password}\n"), true)
         .with_context(|| format!("cannot write {}", secrets_file.display()))
 }
 
@@ -125,7 +125,7 @@ fn host(address: Option<&str>) -> String {
 
 /// The password of an earlier start, or a new one.
 fn password(file: &Path) -> anyhow::Result<String> {
-    match bascule_platform::secret::read(file) {
+    match secret::read(file) {
         Ok(bytes) => {
             let text = std::str::from_utf8(&bytes).unwrap_or_default();
             let password = text.lines().next().unwrap_or_default().to_owned();
@@ -136,7 +136,7 @@ fn password(file: &Path) -> anyhow::Result<String> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let password = generate()?;
-            write_private(file, &format!("{password}\n"), false)
+            secret::write(file, &format!("{password}\n"), false)
                 .with_context(|| format!("cannot write {}", file.display()))?;
             Ok(password)
         }
@@ -149,38 +149,4 @@ fn generate() -> anyhow::Result<String> {
     getrandom::fill(&mut random).context("no random numbers to be had")?;
     let letter = |byte: u8| char::from(ALPHABET[usize::from(byte % 32)]);
     Ok(random.into_iter().map(letter).collect())
-}
-
-fn make_private_dir(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-/// Writes a file that only its owner can read, whole or not at all.
-pub(crate) fn write_private(path: &Path, text: &str, replace: bool) -> io::Result<()> {
-    let staged = path.with_extension(format!("new.{}", std::process::id()));
-    let target = if replace { &staged } else { path };
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = match options.open(target) {
-        // Left behind by a process that is gone and had our number.
-        Err(error) if replace && error.kind() == io::ErrorKind::AlreadyExists => {
-            std::fs::remove_file(target)?;
-            options.open(target)?
-        }
-        other => other?,
-    };
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let placed =
-        written.and_then(|()| if replace { std::fs::rename(target, path) } else { Ok(()) });
-    if placed.is_err() {
-        // The first error is the one to tell.
-        let _ = std::fs::remove_file(target);
-    }
-    placed
 }

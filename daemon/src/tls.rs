@@ -9,7 +9,6 @@ use bascule_session::tls::{Acceptor, Fingerprint, Identity};
 
 use crate::claims::unpoisoned;
 use crate::config::{self, Config};
-use crate::pairing::write_private;
 
 /// Where certificate and key are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +87,7 @@ impl Files {
         for (path, text) in
             [(&files.key, made.signing_key.serialize_pem()), (&files.certificate, made.cert.pem())]
         {
-            write_private(path, &text, true)
+            bascule_platform::secret::write(path, &text, true)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(files)

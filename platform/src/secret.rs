@@ -1,7 +1,7 @@
 //! Files that hold passwords and keys.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -35,6 +35,36 @@ pub fn read_as(path: &Path, what: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
     file.read_to_end(&mut text).map_err(named)?;
     Ok(text)
+}
+
+/// Writes a file that only its owner can read, whole or not at all. With `replace` it takes the place
+/// of one that is there.
+///
+/// # Errors
+/// When it cannot be written, or is there already.
+pub fn write(path: &Path, text: &str, replace: bool) -> io::Result<()> {
+    let staged = path.with_extension(format!("new.{}", std::process::id()));
+    let target = if replace { &staged } else { path };
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = match options.open(target) {
+        // Left behind by a process that is gone and had our number.
+        Err(error) if replace && error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(target)?;
+            options.open(target)?
+        }
+        other => other?,
+    };
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let placed =
+        written.and_then(|()| if replace { std::fs::rename(target, path) } else { Ok(()) });
+    if placed.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(target);
+    }
+    placed
 }
 
 #[cfg(unix)]

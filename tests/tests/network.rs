@@ -278,7 +278,7 @@ fn an_interruption_ends_the_wait() {
 
 #[test]
 fn a_silent_link_ends_by_itself_and_a_new_attempt_heals() {
-    let world = World::new("timeout = 2");
+    let world = World::new("timeout = 4");
     for push in [true, false] {
         let relay = Relay::before(world.daemon.port);
         // In the opening, in the list, in the big file.
@@ -286,7 +286,7 @@ fn a_silent_link_ends_by_itself_and_a_new_attempt_heals() {
             let why = format!("push {push}, silent after {bytes} bytes");
             world.start_over();
             relay.allow_until_silence(bytes);
-            let options = ["--timeout=2", "--retries=0"];
+            let options = ["--timeout=4", "--retries=0"];
             let ran = Agent::start(&options, world.ends(push, relay.port)).end();
             assert_eq!(ran.code, code, "{why}: {}", ran.trouble);
             let text = if code == 30 { "nothing moved" } else { "did not answer in time" };
@@ -296,7 +296,7 @@ fn a_silent_link_ends_by_itself_and_a_new_attempt_heals() {
         }
         world.start_over();
         relay.allow_until_silence(BIG as u64 / 2);
-        let mut agent = Agent::start(&["--timeout=2"], world.ends(push, relay.port));
+        let mut agent = Agent::start(&["--timeout=4"], world.ends(push, relay.port));
         agent.wait_for_failure();
         wait_for_receiver(&world.path("to"));
         relay.allow(u64::MAX);

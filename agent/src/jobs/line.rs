@@ -21,6 +21,8 @@ pub struct Wanted {
     pub is_final: bool,
     /// Up to so many names may be deleted, whatever the guard says.
     pub allow_deletes: Option<u64>,
+    /// No guard at all: for a folder that was made to be emptied.
+    pub is_unguarded: bool,
 }
 
 /// Options that a job has keys for; they have no place among its `options`.
@@ -58,7 +60,9 @@ pub fn arguments(job: &Job, wanted: &Wanted) -> anyhow::Result<Vec<OsString>> {
         add(format!("--exclude={pattern}"));
     }
     let guard = DeleteGuard { percent: job.guard.percent, names: job.guard.names, allowed: None };
-    if guard != DeleteGuard::default() {
+    if wanted.is_unguarded {
+        add("--delete-guard=off".to_owned());
+    } else if guard != DeleteGuard::default() {
         add(format!("--delete-guard={},{}", job.guard.percent, job.guard.names));
     }
     if let Some(names) = wanted.allow_deletes {

@@ -2,14 +2,18 @@
 //!
 //! [`config`] is what stands there, [`load`] reads and checks it, [`line`] makes a command line of
 //! a job. [`run`] runs one under its [`lock`] and keeps it in the history, [`diff`] compares.
-//! [`commands`] carries out what [`options`] ask for, [`table`] shows it.
+//! [`init`] writes a configuration, [`check`] tries it out with what [`probe`]
+//! writes. [`commands`] carries out what [`options`] ask for, [`table`] shows it.
 
+pub mod check;
 pub mod commands;
 pub mod config;
 pub mod diff;
+pub mod init;
 pub mod line;
 pub mod load;
 pub mod lock;
 pub mod options;
+pub mod probe;
 pub mod run;
 pub mod table;

@@ -95,3 +95,49 @@ pub struct Diff {
     #[command(flatten)]
     pub configuration: Configuration,
 }
+
+/// Options of `bascule init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where to mirror to: the URL that `basculed init` printed, or a folder.
+    pub target: Option<String>,
+    /// What to mirror; with a slash at the end the contents.
+    #[arg(value_name = "SRC")]
+    pub sources: Vec<String>,
+    /// The job's name.
+    #[arg(long, default_value = "mail")]
+    pub name: String,
+    /// The file with the password; without it the password is asked for and kept in the state
+    /// folder, with mode 600.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// How many components of a path name an account: 1 for user/…, 2 for domain/user/….
+    #[arg(long, value_name = "NUM", default_value_t = 1)]
+    pub account_depth: usize,
+    /// Keep what is deleted or overwritten at the target for DAYS days.
+    #[arg(long, value_name = "DAYS")]
+    pub trash_days: Option<u32>,
+    /// The folder of the history and the locks, instead of the system's.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Which configuration to write.
+    #[command(flatten)]
+    pub configuration: Configuration,
+}
+
+/// Options of `bascule check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The jobs to look at; all of them unless some are named.
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+    /// Leave the target as it is: no test files are written there.
+    #[arg(long)]
+    pub read_only: bool,
+    /// Print a JSON document instead of lines.
+    #[arg(long)]
+    pub json: bool,
+    /// Which configuration.
+    #[command(flatten)]
+    pub configuration: Configuration,
+}

@@ -136,7 +136,9 @@ impl Generator {
         local: Option<&Metadata>,
         redo: bool,
     ) -> Result<(), Fatal> {
-        if !self.run.options.dry_run && !self.has_room_for(entry, path, local)? {
+        if self.run.options.dry_run {
+            self.would_ask_for(entry, local);
+        } else if !self.has_room_for(entry, path, local)? {
             return self.out_of_reach(entry);
         }
         let mut flags = ItemFlags::TRANSFER;

@@ -25,6 +25,8 @@ pub(super) struct Room {
     left: u64,
     refused_files: u64,
     refused_bytes: u64,
+    /// Bytes that a dry run would have needed.
+    would_need: u64,
 }
 
 impl Generator {
@@ -63,6 +65,13 @@ impl Generator {
         Ok(true)
     }
 
+    /// A dry run would have asked for `entry`.
+    pub(super) fn would_ask_for(&mut self, entry: &Entry, local: Option<&Metadata>) {
+        let there = local.map_or(0, |local| local.size);
+        // What is replaced is freed again, one file after the other.
+        self.room.would_need += entry.size.saturating_sub(there);
+    }
+
     /// A file of `size` bytes has been asked for.
     pub(super) fn is_on_the_way(&mut self, size: u64) {
         self.room.on_the_way = self.room.on_the_way.saturating_add(size);
@@ -89,9 +98,19 @@ impl Generator {
         self.run.problem(Severity::Partial, path.as_bytes(), text)
     }
 
-    /// Sums up what did not fit.
+    /// Sums up what did not fit, or in a dry run: would not.
     pub(super) fn report_room(&self) -> Result<(), Fatal> {
-        let Room { refused_files, refused_bytes, .. } = self.room;
+        let Room { refused_files, refused_bytes, would_need, .. } = self.room;
+        if would_need > 0
+            && let Ok(Some(free)) = self.tree.room(&RelPath::root())
+            && free.saturating_sub(RESERVE) < would_need
+        {
+            let text = format!(
+                "the target has too little room: {would_need} bytes would be needed, and it has \
+                 {free} left, of which {RESERVE} stay free"
+            );
+            self.run.problem(Severity::Warning, b"", text)?;
+        }
         if refused_files == 0 {
             return Ok(());
         }

@@ -1,0 +1,234 @@
+//! `bascule check`: tries a job out against its target, and says what has to be seen to.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use bascule_engine::outcome::ExitCode;
+use bascule_engine::stop::Stop;
+use serde_json::{Value, json};
+
+use super::config::Job;
+use super::line::{self, Wanted};
+use super::load::Loaded;
+use super::options::Check;
+use super::probe;
+use crate::history::Ended;
+use crate::human::size;
+use crate::location::Location;
+use crate::mirror::{self, Watchers};
+
+/// How much something matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// As it should be.
+    Good,
+    /// Runs will work; somebody should know.
+    Warning,
+    /// Runs will fail, or not be complete.
+    Bad,
+}
+
+/// Something that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it matters.
+    pub level: Level,
+    /// What is so.
+    pub text: String,
+    /// What to do about it.
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    /// Something that is as it should be.
+    pub fn good(text: impl Into<String>) -> Self {
+        Self { level: Level::Good, text: text.into(), fix: None }
+    }
+
+    /// Something that somebody should know.
+    pub fn warning(text: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { level: Level::Warning, text: text.into(), fix: Some(fix.into()) }
+    }
+
+    /// Something that has to be seen to.
+    pub fn bad(text: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { level: Level::Bad, text: text.into(), fix: Some(fix.into()) }
+    }
+}
+
+/// Runs `bascule check`; the exit code is 1 if something has to be seen to.
+///
+/// # Errors
+/// When the configuration cannot be used, or there is no such job.
+pub async fn check(cli: &Check, stop: Stop) -> anyhow::Result<ExitCode> {
+    let loaded = Loaded::open(cli.configuration.config.as_deref())?;
+    let names: Vec<&String> = if cli.jobs.is_empty() {
+        loaded.config.jobs.keys().collect()
+    } else {
+        cli.jobs.iter().collect()
+    };
+    for name in &names {
+        loaded.job(name)?;
+    }
+    let mut is_bad = false;
+    let mut documents = serde_json::Map::new();
+    if names.is_empty() {
+        print(&format!("{}: no jobs\n", loaded.file.display()));
+    }
+    for name in names {
+        let findings = findings(loaded.job(name)?, cli, &stop).await?;
+        is_bad |= findings.iter().any(|finding| finding.level == Level::Bad);
+        if cli.json {
+            documents.insert(name.clone(), findings.iter().map(document).collect());
+        } else {
+            print(&format!("{name}\n{}", text(&findings)));
+        }
+    }
+    if cli.json {
+        print(&format!("{}\n", Value::Object(documents)));
+    }
+    Ok(if is_bad { ExitCode::Syntax } else { ExitCode::Success })
+}
+
+async fn findings(job: &Job, cli: &Check, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
+    let mut found = sources(job);
+    if let Some(Err(error)) = job.password.as_ref().map(super::config::Secret::check) {
+        found.push(Finding::bad(error.to_string(), "run the check as the service does"));
+        return Ok(found);
+    }
+    if cli.read_only {
+        found.push(Finding::good("the target was left as it is: it is not known to be writable"));
+    } else {
+        found.extend(probe::probe(job, stop).await?);
+    }
+    let can_run = found.iter().all(|finding| finding.level != Level::Bad);
+    if can_run && !stop.is_stopped() {
+        found.extend(rehearsal(job, stop).await?);
+    }
+    Ok(found)
+}
+
+/// Whether the sources on this machine can be read.
+fn sources(job: &Job) -> Vec<Finding> {
+    let local = job
+        .sources
+        .iter()
+        .filter(|source| matches!(Location::parse(source.as_ref()), Ok(Location::Local(_))));
+    let look = |source: &String| {
+        let path = Path::new(source);
+        if path.is_file() {
+            return Finding::good(format!("source {source}: a file"));
+        }
+        match std::fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
+            Ok(true) => Finding::good(format!("source {source}: can be read")),
+            Ok(false) => Finding::bad(
+                format!("source {source}: is empty"),
+                "is its disk mounted? An empty source deletes nothing, and copies nothing",
+            ),
+            Err(error) => Finding::bad(
+                format!("source {source}: {error}"),
+                "correct `sources`, or give the account that Bascule runs as the right to read it",
+            ),
+        }
+    };
+    local.map(look).collect()
+}
+
+/// A dry run: what the first run would move, and whether there is room for it.
+async fn rehearsal(job: &Job, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
+    let (cli, matches) = line::parsed(job, &Wanted { dry_run: true, ..Wanted::default() })?;
+    let watchers = Watchers { silent: true, ..Watchers::default() };
+    let ended = mirror::carry_out(&cli, &matches, watchers, stop.clone()).await?;
+    let mut found = Vec::new();
+    if let Some(error) = why(&ended) {
+        found.push(Finding::bad(format!("dry run: {error}"), fix(&ended)));
+        return Ok(found);
+    }
+    found.push(Finding::good(format!(
+        "dry run: {} files, {} at the source; {} to transfer, {}; {} names to delete",
+        ended.counters.listed_files,
+        size(ended.counters.listed_bytes),
+        ended.counters.transferred,
+        size(ended.counters.transferred_bytes),
+        ended.counters.deleted,
+    )));
+    for problem in ended.problems.iter().take(20) {
+        found.push(Finding::warning(
+            format!("dry run: {problem}"),
+            "see to it, or leave it out with `exclude`",
+        ));
+    }
+    if ended.problems.len() > 20 {
+        found.push(Finding::warning(
+            format!("dry run: {} more of the kind", ended.problems.len() - 20),
+            "`bascule diff` shows them all",
+        ));
+    }
+    Ok(found)
+}
+
+/// Why a run ended early, if it did; what the other end has said about it comes first.
+pub fn why(ended: &Ended) -> Option<String> {
+    let error = ended.error.as_ref()?;
+    let said = ended.problems.iter().find(|problem| problem.remote);
+    Some(said.map_or_else(|| error.clone(), |said| format!("{said} ({error})")))
+}
+
+/// What to do when a run ended like this.
+pub fn fix(ended: &Ended) -> String {
+    let text = ended.error.as_deref().unwrap_or_default();
+    match ended.exit {
+        ExitCode::Socket | ExitCode::ConnectTimeout | ExitCode::Timeout
+            if text.contains("certificate") || text.contains("TLS") =>
+        {
+            "compare the fingerprint in the URL with that of the daemon (`basculed` shows it when it \
+             starts)"
+                .to_owned()
+        }
+        ExitCode::Socket | ExitCode::ConnectTimeout | ExitCode::Timeout => {
+            "see that the daemon runs, that the name and port are right, and that the firewalls on \
+             the way let the port through"
+                .to_owned()
+        }
+        ExitCode::ClientStart if text.contains("auth") => {
+            "compare the user in the URL and the password file with the daemon's secrets file"
+                .to_owned()
+        }
+        ExitCode::ClientStart => "`bascule list` shows the daemon's modules".to_owned(),
+        ExitCode::Syntax => "allow it in the module's configuration (`read only = no`)".to_owned(),
+        _ => "the text says what is wrong".to_owned(),
+    }
+}
+
+fn text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { level, text: what, fix } in findings {
+        let mark = match level {
+            Level::Good => "ok      ",
+            Level::Warning => "warning ",
+            Level::Bad => "PROBLEM ",
+        };
+        text.push_str(&format!("  {mark} {what}\n"));
+        if let Some(fix) = fix {
+            text.push_str(&format!("           → {fix}\n"));
+        }
+    }
+    text
+}
+
+fn document(finding: &Finding) -> Value {
+    json!({
+        "level": match finding.level {
+            Level::Good => "ok",
+            Level::Warning => "warning",
+            Level::Bad => "problem",
+        },
+        "text": finding.text,
+        "fix": finding.fix,
+    })
+}
+
+/// Prints a text; a closed pipe on the other side is no trouble.
+fn print(text: &str) {
+    let _ = write!(std::io::stdout(), "{text}");
+}

@@ -1,0 +1,187 @@
+//! `bascule init`: writes a commented `bascule.toml` with one job.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use bascule_engine::outcome::ExitCode;
+use zeroize::Zeroizing;
+
+use super::load;
+use super::options::Init;
+use crate::location::Location;
+
+/// Runs `bascule init`: asks for what was not said, on a terminal.
+///
+/// # Errors
+/// What is missing or makes no sense, and that there is a configuration already: nothing is
+/// overwritten.
+pub fn init(cli: &Init) -> anyhow::Result<ExitCode> {
+    let file = match &cli.configuration.config {
+        Some(file) => std::path::absolute(file).context("the configuration's path")?,
+        None => load::default_file()?,
+    };
+    let shown = file.display();
+    if file.symlink_metadata().is_ok() {
+        bail!(
+            "{shown} exists and is left as it is; add a job to it, or name another with --config"
+        );
+    }
+    let target = match &cli.target {
+        Some(target) => target.clone(),
+        None => ask("Target, as `basculed init` printed it (rsyncs://…)")?,
+    };
+    let sources = match cli.sources.as_slice() {
+        [] => vec![ask("Folder to mirror (with a slash at the end: its contents)")?],
+        given => given.to_vec(),
+    };
+    let state = match &cli.state {
+        Some(state) => std::path::absolute(state).context("the state folder's path")?,
+        None => bascule_platform::state::of_the_system("bascule")
+            .context("the environment names no folder for the history; name one with --state")?,
+    };
+    let sources: Vec<String> =
+        sources.iter().map(|source| resolved(source)).collect::<anyhow::Result<_>>()?;
+    let password = password(cli, &target, &state)?;
+    let text = configuration(cli, &sources, &target, &state, password.as_deref());
+    load::parse(&text).context("such a job makes no sense")?;
+    write_new(&file, &text).with_context(|| format!("cannot write {shown}"))?;
+    let option = match &cli.configuration.config {
+        Some(_) => format!(" --config={shown}"),
+        None => String::new(),
+    };
+    let job = &cli.name;
+    print(&format!(
+        "{shown} is written. Now\n\n  bascule check{option}\n\nlooks whether all is ready, and\n\n  \
+         bascule converge {job}{option}\n\nmirrors until a run is short enough for the switch.\n"
+    ));
+    Ok(ExitCode::Success)
+}
+
+/// A local source by its full path, the slash at its end kept: services run elsewhere.
+fn resolved(source: &str) -> anyhow::Result<String> {
+    if let Location::Remote(_) = Location::parse(source.as_ref())? {
+        return Ok(source.to_owned());
+    }
+    let full = std::path::absolute(source).with_context(|| source.to_owned())?;
+    let mut full = full.into_os_string().into_string().ok().context("a path that is not UTF-8")?;
+    if source.ends_with(std::path::is_separator) && !full.ends_with(std::path::is_separator) {
+        full.push('/');
+    }
+    Ok(full)
+}
+
+/// The file with the password: the one that was named, or a new one with what is typed.
+fn password(cli: &Init, target: &str, state: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(file) = &cli.password_file {
+        let file = std::path::absolute(file).context("the password file's path")?;
+        bascule_platform::secret::read(&file)?;
+        return Ok(Some(file));
+    }
+    let Location::Remote(remote) = Location::parse(target.as_ref())? else { return Ok(None) };
+    let Some(user) = remote.user else { return Ok(None) };
+    let typed = if std::io::stdin().is_terminal() {
+        rpassword::prompt_password(format!("Password of {user} at {}: ", remote.host))?
+    } else {
+        bail!("name the file with the password of {user} with --password-file");
+    };
+    let typed = Zeroizing::new(typed);
+    let file = state.join(format!("{}.password", cli.name));
+    bascule_platform::state::private_folder(state)
+        .with_context(|| format!("cannot make {}", state.display()))?;
+    bascule_platform::secret::write(&file, &format!("{}\n", *typed), true)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(Some(file))
+}
+
+fn configuration(
+    cli: &Init,
+    sources: &[String],
+    target: &str,
+    state: &Path,
+    password: Option<&Path>,
+) -> String {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let path = |path: &Path| quoted(&path.to_string_lossy());
+    let sources: Vec<String> = sources.iter().map(|source| quoted(source)).collect();
+    let mut text = format!(
+        "\
+# What Bascule mirrors: docs/jobs.md explains every key.
+
+# The history of all runs and the locks of the jobs.
+state = {}
+# For how many days runs stay in the history.
+keep_days = 400
+
+[jobs.{}]
+# What is mirrored; a slash at the end means the contents.
+sources = [{}]
+# Where it goes.
+target = {}
+",
+        path(state),
+        cli.name,
+        sources.join(", "),
+        quoted(target),
+    );
+    // Writing to a string cannot fail.
+    let _ = match password {
+        Some(file) => writeln!(
+            text,
+            "# Whoever reads this file can write at the target: mode 600.\npassword.file = {}",
+            path(file)
+        ),
+        None => writeln!(text, "# password.file = \"/etc/bascule.password\""),
+    };
+    let _ = write!(
+        text,
+        "\
+# How many components of a path name an account: 1 for user/…, 2 for domain/user/….
+account_depth = {}
+# What holds deletions back: more than this part of the target and more than so many names.
+guard = {{ percent = 10, names = 100 }}
+# What is deleted or overwritten at the target is kept for so many days.
+{}trash_days = {}
+# Names that are left out.
+# exclude = [\"*.tmp\"]
+# Most bytes per second.
+# bandwidth = \"20m\"
+# Further options of `bascule mirror`.
+# options = [\"--numeric-ids\"]
+",
+        cli.account_depth,
+        if cli.trash_days.is_some() { "" } else { "# " },
+        cli.trash_days.unwrap_or(30),
+    );
+    text
+}
+
+fn ask(what: &str) -> anyhow::Result<String> {
+    if !std::io::stdin().is_terminal() {
+        bail!("{what}: say it on the command line (`bascule init --help`)");
+    }
+    let mut typed = String::new();
+    print(&format!("{what}: "));
+    std::io::stdin().read_line(&mut typed).context("reading the answer")?;
+    let typed = typed.trim().to_owned();
+    if typed.is_empty() {
+        bail!("{what}: nothing was typed");
+    }
+    Ok(typed)
+}
+
+fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut open = std::fs::OpenOptions::new().write(true).create_new(true).open(file)?;
+    open.write_all(text.as_bytes())?;
+    open.sync_all()
+}
+
+/// Prints a text; a closed pipe on the other side is no trouble.
+fn print(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = write!(out, "{text}").and_then(|()| out.flush());
+}
