@@ -86,7 +86,7 @@ fn listed_groups(user: &str) -> Vec<(String, u32)> {
     // `USER GID...`; only directory services know of more groups than the file.
     if let Some(line) = getent("initgroups", user) {
         for gid in line.split_whitespace().skip(1) {
-            let Ok(gid) = gid.parse() else { continue };
+            let Ok(gid) = gid.parse::<u32>() else { continue };
             if found.iter().any(|(_, known)| *known == gid) {
                 continue;
             }

@@ -66,7 +66,7 @@ impl OpenModule for ArrivedAt {
     fn before_transfer(&mut self, args: &[Vec<u8>]) -> Result<(), Refusal> {
         self.ticket.transfer().map_err(|Reached(limit)| {
             let address = self.peer.address.map(|address| address.to_string());
-            tracing::warn!(address, limit, "too many transfers");
+            tracing::warn!(event = "transfers.full", address, limit, "too many transfers");
             Refusal(format!("max connections ({limit}) reached -- try again later"))
         })?;
         self.module.before_transfer(args)

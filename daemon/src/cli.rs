@@ -1,18 +1,19 @@
-//! The command line: rsync's for `rsync --daemon`, and two commands of our own.
+//! The command line: rsync's for `rsync --daemon`, and commands of our own.
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use bascule_platform::log::Format;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// The configuration file when none is named.
 pub const DEFAULT_CONFIG: &str = "/etc/rsyncd.conf";
 
 /// The configuration file that `basculed init` writes when none is named.
 #[cfg(unix)]
-const NEW_CONFIG: &str = "/etc/basculed.conf";
+pub const NEW_CONFIG: &str = "/etc/basculed.conf";
 /// As on Unix: beside the other programs' data.
 #[cfg(windows)]
-const NEW_CONFIG: &str = r"C:\ProgramData\Bascule\basculed.conf";
+pub const NEW_CONFIG: &str = r"C:\ProgramData\Bascule\basculed.conf";
 
 /// Serves rsync modules to rsync and bascule clients.
 #[derive(Debug, Parser)]
@@ -35,6 +36,133 @@ pub enum Command {
     Init(Init),
     /// Serve one folder as a writable module with a generated password, without a configuration.
     Serve(Serve),
+    /// Run the daemon as a service of systemd or Windows: install it, start it, ask how it is.
+    #[command(subcommand)]
+    Service(ServiceCommand),
+}
+
+/// What to do with the service.
+#[derive(Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// Install the service or bring it up to date, start it at every boot and now.
+    Install(Box<Install>),
+    /// Stop the service and remove it; configuration, data and logs stay.
+    Uninstall(Uninstall),
+    /// Start the service, and wait until it serves.
+    Start(Which),
+    /// Stop the service; transfers get some seconds to end.
+    Stop(Which),
+    /// Stop the service and start it again.
+    Restart(Which),
+    /// Read the configuration and the certificates again, and the log file by its name.
+    Reload(Which),
+    /// Tell how the service is: exit code 0 it runs, 3 it does not, 4 it is not installed.
+    Status(Which),
+    /// Show the service's log.
+    Logs(ShownLogs),
+}
+
+impl ServiceCommand {
+    /// The service that is meant.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Install(install) => &install.which.name,
+            Self::Uninstall(uninstall) => &uninstall.which.name,
+            Self::Logs(logs) => &logs.which.name,
+            Self::Start(which)
+            | Self::Stop(which)
+            | Self::Restart(which)
+            | Self::Reload(which)
+            | Self::Status(which) => &which.name,
+        }
+    }
+}
+
+/// Which service.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The service's name, if there are several.
+    #[arg(long, value_name = "NAME", default_value = "basculed")]
+    pub name: String,
+}
+
+/// The options of `basculed service install`.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+    /// The configuration file to serve.
+    #[arg(long, value_name = "FILE", default_value = NEW_CONFIG)]
+    pub config: PathBuf,
+    /// The account it runs as, instead of root or LocalSystem. It cannot become the modules' users
+    /// or keep owners.
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Windows: the file that holds the account's password.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// systemd: a place that it may write to beside the modules, such as one that a hook needs.
+    #[arg(long, value_name = "DIR")]
+    pub writes: Vec<PathBuf>,
+    /// systemd: let it be started by its first client; no client is lost while it restarts.
+    #[arg(long)]
+    pub socket_activation: bool,
+    /// Do not start it now.
+    #[arg(long)]
+    pub no_start: bool,
+    /// systemd: show the unit files and do nothing.
+    #[arg(long)]
+    pub print: bool,
+    /// The program to start, instead of this one.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub program: Option<PathBuf>,
+    /// systemd: install into the system below this folder.
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub root: Option<PathBuf>,
+}
+
+/// The options of `basculed service uninstall`.
+#[derive(Debug, Args)]
+pub struct Uninstall {
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+    /// systemd: remove from the system below this folder.
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub root: Option<PathBuf>,
+}
+
+/// The options of `basculed service logs`.
+#[derive(Debug, Args)]
+pub struct ShownLogs {
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+    /// How many of the last lines.
+    #[arg(short = 'n', long, value_name = "NUM", default_value_t = 100)]
+    pub lines: u32,
+    /// Go on with what comes.
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Time, process, level, name, message, values.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 /// The options of `rsync --daemon`.
@@ -64,6 +192,19 @@ pub struct Daemon {
     /// The log file, instead of the configuration's.
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
+    /// A folder for the log: one file a day, the oldest go.
+    #[arg(long, value_name = "DIR", conflicts_with = "log_file")]
+    pub log_dir: Option<PathBuf>,
+    /// How many of these files stay.
+    #[arg(long, value_name = "NUM", default_value_t = 30, requires = "log_dir")]
+    pub log_keep: usize,
+    /// The form of the log; the journal of systemd has fields if none is named.
+    #[arg(long, value_name = "FORM")]
+    pub log_format: Option<LogFormat>,
+    /// Run as this service: only the Service Control Manager says so.
+    #[cfg(windows)]
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub windows_service: Option<String>,
     /// A global parameter, as if at the end of the configuration's global part.
     #[arg(short = 'M', long, value_name = "NAME=VALUE")]
     pub dparam: Vec<String>,
@@ -77,6 +218,20 @@ pub struct Daemon {
     /// The highest protocol to offer.
     #[arg(long, value_name = "NUM")]
     pub protocol: Option<u8>,
+}
+
+impl Daemon {
+    /// The Windows service that this process is, if it is one.
+    pub fn service_name(&self) -> Option<&str> {
+        #[cfg(windows)]
+        {
+            self.windows_service.as_deref()
+        }
+        #[cfg(not(windows))]
+        {
+            None
+        }
+    }
 }
 
 /// The options of `basculed check-config`.

@@ -57,7 +57,7 @@ impl Connections {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let address = Client { address: peer.address, ..Client::default() }.address_text();
-        tracing::debug!(address, "connected");
+        tracing::debug!(event = "client.connected", address, "connected");
         let ticket = Arc::new(ticket);
         let (site, attempts) = (Arc::clone(&self.site), Arc::clone(&self.attempts));
         let site = Arc::new(Arrival { site, ticket: Arc::clone(&ticket), attempts });
@@ -78,7 +78,7 @@ impl Observer for Problems {
         if let Event::Problem(problem) = event
             && !problem.remote
         {
-            tracing::warn!(address = self.address, %problem, "file trouble");
+            tracing::warn!(event = "file.failed", address = self.address, %problem, "file trouble");
         }
     }
 }
@@ -86,7 +86,7 @@ impl Observer for Problems {
 fn report(address: &str, served: &Served) {
     let Some(module) = &served.module else {
         if let Some(error) = &served.error {
-            tracing::info!(address, %error, "connection ended early");
+            tracing::info!(event = "client.ended_early", address, %error, "connection ended early");
         }
         return;
     };
@@ -102,6 +102,7 @@ fn report(address: &str, served: &Served) {
             let code = served.report.exit_code().code();
             let files = counters.transferred;
             tracing::info!(
+                event = "session.ended",
                 module,
                 address,
                 operation,
@@ -115,7 +116,7 @@ fn report(address: &str, served: &Served) {
         }
         Some(error) => {
             let code = error.exit.code();
-            tracing::warn!(
+            tracing::warn!(event = "session.failed",
                 module, address, operation, code, %error, deleted, read, written, "transfer failed"
             );
         }

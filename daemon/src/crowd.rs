@@ -79,7 +79,11 @@ impl Crowd {
         };
         if let Some(gone) = gone {
             let address = gone.source.map(|address| address.to_string());
-            tracing::warn!(address, "too many clients are being let in: the oldest goes");
+            tracing::warn!(
+                event = "client.displaced",
+                address,
+                "too many clients are being let in: the oldest goes"
+            );
             gone.stop.stop();
         }
         Ticket { crowd: Arc::clone(self), number, source, transfers: AtomicBool::new(false) }

@@ -1,16 +1,16 @@
 //! What the program does once its command line is read.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Seek as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::stop::Stop;
+use bascule_platform::log::{self, Destination};
+use bascule_platform::service::{Control, sockets};
 use bascule_session::site::Peer;
 use bascule_wire::Version;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::cli::{CheckConfig, Cli, Command, Daemon, Serve};
 use crate::config::{self, Config};
@@ -19,14 +19,16 @@ use crate::door::{Door, Doorkeeper};
 use crate::inherited::{self, StdinClient};
 use crate::init;
 use crate::listen::{self, Family};
-use crate::log::{self, Destination};
 use crate::pairing;
+use crate::pid_file::PidFile;
+use crate::running::{self, Reloadable};
+use crate::service;
 use crate::site::DaemonSite;
 use crate::tls::{Certificate, Files};
 use crate::zero::ZeroConfig;
 
 /// The port of rsync daemons.
-const RSYNC_PORT: u16 = 873;
+pub(crate) const RSYNC_PORT: u16 = 873;
 
 /// A failure with the exit code that rsync would end with.
 #[derive(Debug)]
@@ -43,20 +45,35 @@ impl Failure {
     }
 }
 
-/// Runs the program.
+/// Writes to the log why the daemon of a Windows service could not start.
+pub fn log_failure(failure: &Failure) {
+    let error = format!("{:#}", failure.error);
+    tracing::error!(
+        event = "service.failed",
+        error,
+        code = failure.exit.code(),
+        "the service failed"
+    );
+}
+
+/// Runs the program; gives its exit code. `control` is the way to the service manager if that is
+/// not by signals.
 ///
 /// # Errors
 /// Why it could not start.
-pub async fn run(cli: Cli) -> Result<(), Failure> {
+pub async fn run(cli: Cli, control: Option<Control>) -> Result<u8, Failure> {
     match cli.command {
-        None => serve_config(cli.daemon).await,
-        Some(Command::CheckConfig(check)) => check_config(&check),
+        None => serve_config(cli.daemon, control).await?,
+        Some(Command::CheckConfig(check)) => check_config(&check)?,
         Some(Command::Init(init)) => {
             print!("{}", init::run(&init).map_err(Failure::new(ExitCode::Syntax))?);
-            Ok(())
         }
-        Some(Command::Serve(serve)) => serve_directory(serve).await,
+        Some(Command::Serve(serve)) => serve_directory(serve).await?,
+        Some(Command::Service(asked)) => {
+            return service::run(&asked).map_err(Failure::new(ExitCode::Syntax));
+        }
     }
+    Ok(0)
 }
 
 fn check_config(check: &CheckConfig) -> Result<(), Failure> {
@@ -73,20 +90,25 @@ fn check_config(check: &CheckConfig) -> Result<(), Failure> {
     Ok(())
 }
 
-fn load(path: &Path, overrides: &[String]) -> Result<Config, Failure> {
+/// Reads a configuration for use.
+pub(crate) fn load(path: &Path, overrides: &[String]) -> Result<Config, Failure> {
     config::load(path, overrides).map_err(|errors| Failure {
         exit: ExitCode::Syntax,
         error: anyhow::Error::new(errors).context("the configuration cannot be used"),
     })
 }
 
-async fn serve_config(daemon: Daemon) -> Result<(), Failure> {
+async fn serve_config(daemon: Daemon, control: Option<Control>) -> Result<(), Failure> {
     let highest = match daemon.protocol {
         None => Version::NEWEST,
         Some(number) => Version::new(number)
             .map_err(anyhow::Error::from)
             .map_err(Failure::new(ExitCode::Syntax))?,
     };
+    if daemon.log_dir.is_some() {
+        // Nothing in the configuration changes this log, and it may have to say what is wrong there.
+        log::start(&log_settings(&daemon, None, false));
+    }
     let config = load(&daemon.config, &daemon.dparam)?;
     let on_stdin = StdinClient::find(daemon.stdio);
     let single = daemon.stdio || on_stdin.is_some();
@@ -95,9 +117,11 @@ async fn serve_config(daemon: Daemon) -> Result<(), Failure> {
         text.as_deref().map(|text| config::expand(text, &config::environment))
     };
     let log_file = daemon.log_file.clone().or(expanded(&global.log_file).map(PathBuf::from));
-    start_log(log_file.as_deref(), daemon.verbose, single);
+    if daemon.log_dir.is_none() {
+        log::start(&log_settings(&daemon, log_file, single));
+    }
     for warning in &config.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(event = "config.warning", "{warning}");
     }
     let address = daemon.address.clone().or(expanded(&global.address));
     let port = match (daemon.port, u16::try_from(global.port)) {
@@ -117,31 +141,47 @@ async fn serve_config(daemon: Daemon) -> Result<(), Failure> {
     let limited = config.modules.iter().any(|module| module.rules.max_connections > 0);
     let global = config.global.clone();
     let site = DaemonSite::following(daemon.config, daemon.dparam, Arc::new(config));
-    let connections = Connections::new(Arc::new(site), highest, &global);
+    let site = Arc::new(site);
+    let connections = Connections::new(Arc::clone(&site) as _, highest, &global);
     if single {
         if limited {
             tracing::warn!(
+                event = "config.warning",
                 "max connections counts the clients of one process; limit inetd or systemd instead"
             );
         }
         serve_single(connections, on_stdin).await;
         return Ok(());
     }
-    let mut listeners = bind(address.as_deref(), port, family, backlog, Door::Both)?;
-    if let Some(tls_port) = tls_port {
-        listeners.extend(bind(address.as_deref(), tls_port, family, backlog, Door::TlsOnly)?);
+    let control = control.map_or_else(|| Control::by_signals(true), Ok).map_err(cannot_listen)?;
+    let mut listeners = handed_over(tls_port).map_err(cannot_listen)?;
+    if listeners.is_empty() {
+        listeners = bind(address.as_deref(), port, family, backlog, Door::Both)?;
+        if let Some(tls_port) = tls_port {
+            listeners.extend(bind(address.as_deref(), tls_port, family, backlog, Door::TlsOnly)?);
+        }
     }
     let pid_file = pid_file
         .map(|path| PidFile::write(PathBuf::from(path)))
         .transpose()
         .map_err(Failure::new(ExitCode::FileIo))?;
-    listen(Doorkeeper::new(connections, certificate), listeners).await;
+    let doorkeeper = Doorkeeper::new(connections, certificate.clone());
+    let reloadable = Reloadable { site, certificate, started_with: global };
+    running::serve(doorkeeper, listeners, control, Some(reloadable)).await;
     drop(pid_file);
     Ok(())
 }
 
 async fn serve_directory(serve: Serve) -> Result<(), Failure> {
-    start_log(serve.log_file.as_deref(), serve.verbose, false);
+    log::start(&log::Settings {
+        program: "basculed",
+        destination: serve.log_file.clone().map_or(Destination::Standard, Destination::File),
+        otherwise: Destination::Standard,
+        format: None,
+        verbose: serve.verbose,
+        event_source: None,
+    });
+    let control = Control::by_signals(false).map_err(cannot_listen)?;
     let zero = serve
         .state_dir
         .clone()
@@ -164,16 +204,32 @@ async fn serve_directory(serve: Serve) -> Result<(), Failure> {
     let global = config.global.clone();
     let site = DaemonSite::fixed(Arc::new(config));
     let connections = Connections::new(Arc::new(site), Version::NEWEST, &global);
-    listen(Doorkeeper::new(connections, Some(Arc::new(certificate))), listeners).await;
+    let doorkeeper = Doorkeeper::new(connections, Some(Arc::new(certificate)));
+    running::serve(doorkeeper, listeners, control, None).await;
     Ok(())
 }
 
 /// The certificate that a configuration names.
-fn certificate(config: &Config) -> Result<Option<Arc<Certificate>>, Failure> {
+pub(crate) fn certificate(config: &Config) -> Result<Option<Arc<Certificate>>, Failure> {
     Files::of_config(config)
         .and_then(|files| files.map(Certificate::open).transpose())
         .map(|certificate| certificate.map(Arc::new))
         .map_err(Failure::new(ExitCode::Syntax))
+}
+
+/// The sockets that the service manager has opened for this daemon; on the configuration's port for
+/// TLS there is TLS alone.
+fn handed_over(tls_port: Option<u16>) -> std::io::Result<Vec<(TcpListener, Door)>> {
+    let open = |socket: std::net::TcpListener| {
+        let port = socket.local_addr()?.port();
+        let door = if Some(port) == tls_port { Door::TlsOnly } else { Door::Both };
+        Ok((TcpListener::from_std(socket)?, door))
+    };
+    sockets::inherited()?.into_iter().map(open).collect()
+}
+
+fn cannot_listen(error: std::io::Error) -> Failure {
+    Failure { exit: ExitCode::Socket, error: error.into() }
 }
 
 fn bind(
@@ -187,31 +243,6 @@ fn bind(
         .map(|listeners| listeners.into_iter().map(|listener| (listener, door)).collect())
         .map_err(anyhow::Error::from)
         .map_err(Failure::new(ExitCode::Socket))
-}
-
-async fn listen(doorkeeper: Doorkeeper, listeners: Vec<(TcpListener, Door)>) {
-    if let Err(error) = bascule_platform::limits::raise_open_files() {
-        tracing::warn!(%error, "the limit on open files cannot be raised");
-    }
-    for (listener, door) in &listeners {
-        if let Ok(address) = listener.local_addr() {
-            let tls_only = *door == Door::TlsOnly;
-            tracing::info!(%address, tls_only, version = env!("CARGO_PKG_VERSION"), "listening");
-        }
-    }
-    let session = move |stream: TcpStream, peer: Peer, door: Door, stop: Stop| {
-        let doorkeeper = doorkeeper.clone();
-        async move { doorkeeper.serve(stream, peer, door, stop).await }
-    };
-    let end = async {
-        if let Err(error) = bascule_platform::signals::interrupted().await {
-            tracing::error!(%error, "signals cannot be caught");
-            std::future::pending::<()>().await;
-        }
-        tracing::info!("stopping");
-    };
-    listen::run(listeners, session, end).await;
-    tracing::info!("stopped");
 }
 
 /// Serves the one client that started this process.
@@ -236,77 +267,24 @@ async fn serve_single(connections: Connections, on_stdin: Option<StdinClient>) {
     signals.abort();
 }
 
-/// Starts the log. A log file that cannot be opened is no reason not to serve. With one client on
-/// standard input, standard error may lead to that client.
-fn start_log(file: Option<&Path>, verbose: u8, single: bool) {
-    let other = if single && inherited::stderr_is_socket() {
+/// How the daemon logs. With one client on standard input, standard error may lead to that client.
+fn log_settings(daemon: &Daemon, file: Option<PathBuf>, single: bool) -> log::Settings {
+    let otherwise = if single && inherited::stderr_is_socket() {
         Destination::Nowhere
     } else {
-        Destination::Stderr
+        Destination::Standard
     };
-    let Some(path) = file else {
-        return log::start(other, verbose);
+    let destination = match (&daemon.log_dir, file) {
+        (Some(path), _) => Destination::Folder { path: path.clone(), keep: daemon.log_keep },
+        (None, Some(path)) => Destination::File(path),
+        (None, None) => otherwise.clone(),
     };
-    match log::open(path) {
-        Ok(file) => log::start(Destination::File(file), verbose),
-        Err(error) => {
-            log::start(other, verbose);
-            tracing::error!(path = %path.display(), %error, "cannot open the log file");
-        }
-    }
-}
-
-/// A file with this process's number, locked while the daemon runs and removed at the end.
-#[derive(Debug)]
-struct PidFile {
-    path: PathBuf,
-    _locked: File,
-}
-
-impl PidFile {
-    fn write(path: PathBuf) -> anyhow::Result<Self> {
-        let shown = path.display().to_string();
-        let cannot = || format!("cannot write the pid file {shown}");
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).with_context(cannot)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                anyhow::bail!("another daemon is running: it holds the pid file {shown}");
-            }
-            Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
-        }
-        file.set_len(0).with_context(cannot)?;
-        file.rewind().with_context(cannot)?;
-        writeln!(file, "{}", std::process::id()).with_context(cannot)?;
-        Ok(Self { path, _locked: file })
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "cannot remove the pid file");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pid_file_belongs_to_one_daemon() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("pid");
-        std::fs::write(&path, "left behind by another process\n").expect("written");
-        let held = PidFile::write(path.clone()).expect("free");
-        let text = std::fs::read_to_string(&path).expect("readable");
-        assert_eq!(text, format!("{}\n", std::process::id()));
-        let error = PidFile::write(path.clone()).expect_err("held");
-        assert!(error.to_string().starts_with("another daemon is running"), "{error}");
-        drop(held);
-        assert!(!path.exists());
+    log::Settings {
+        program: "basculed",
+        destination,
+        otherwise,
+        format: daemon.log_format.map(Into::into),
+        verbose: daemon.verbose,
+        event_source: daemon.service_name().map(ToOwned::to_owned),
     }
 }

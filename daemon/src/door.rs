@@ -108,5 +108,5 @@ async fn handshake(
 
 fn note(peer: &Peer, error: &io::Error) {
     let address = peer.address.map(|address| address.to_string()).unwrap_or_default();
-    tracing::info!(address, %error, "no TLS connection");
+    tracing::info!(event = "tls.failed", address, %error, "no TLS connection");
 }

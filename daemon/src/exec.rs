@@ -53,6 +53,7 @@ pub fn after_transfer(command: &str, client: &Client, exit: ExitCode) {
             report_stderr(&ended, client, "post-xfer exec");
             if ended.raw_status != 0 {
                 tracing::warn!(
+                    event = "hook.failed",
                     module = client.module,
                     status = ended.raw_status,
                     "post-xfer exec failed"
@@ -60,7 +61,12 @@ pub fn after_transfer(command: &str, client: &Client, exit: ExitCode) {
             }
         }
         Err(reason) => {
-            tracing::error!(module = client.module, reason, "post-xfer exec could not be run");
+            tracing::error!(
+                event = "hook.failed",
+                module = client.module,
+                reason,
+                "post-xfer exec could not be run"
+            );
         }
     }
 }
@@ -188,7 +194,13 @@ fn printable(output: &[u8]) -> String {
 fn report_stderr(ended: &Ended, client: &Client, hook: &str) {
     if !ended.stderr.is_empty() {
         let text = printable(&ended.stderr);
-        tracing::info!(module = client.module, hook, text, "hook wrote to stderr");
+        tracing::info!(
+            event = "hook.said",
+            module = client.module,
+            hook,
+            text,
+            "hook wrote to stderr"
+        );
     }
 }
 

@@ -68,7 +68,7 @@ mod unix {
         let made = rustix::io::ioctl_fionbio(std::io::stdin(), false)
             .and_then(|()| rustix::io::ioctl_fionbio(std::io::stdout(), false));
         if let Err(error) = made {
-            tracing::debug!(%error, "standard input and output stay as they are");
+            tracing::debug!(event = "daemon.stdio", %error, "standard input and output stay as they are");
         }
     }
 

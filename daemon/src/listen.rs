@@ -156,7 +156,7 @@ pub async fn run<F, S>(
         }
     });
     if finished.await.is_err() {
-        tracing::warn!(sessions = sessions.len(), "sessions cut off");
+        tracing::warn!(event = "session.cut_off", sessions = sessions.len(), "sessions cut off");
         sessions.shutdown().await;
     }
 }
@@ -174,7 +174,7 @@ async fn accept(
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a client");
+                tracing::warn!(event = "daemon.accept_failed", %error, "cannot accept a client");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -197,7 +197,7 @@ async fn until_stopped(
 
 fn prepare(stream: &TcpStream) {
     if let Err(error) = bascule_session::tcp::prepare(stream) {
-        tracing::debug!(%error, "cannot set socket options");
+        tracing::debug!(event = "session.socket_options", %error, "cannot set socket options");
     }
 }
 
@@ -205,7 +205,7 @@ fn note_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!("a session failed: this is a fault of Bascule");
+        tracing::error!(event = "session.panicked", "a session failed: this is a fault of Bascule");
     }
 }
 

@@ -67,13 +67,19 @@ impl DaemonModule {
             .and_then(|rules| auth::check_user(&rules, user, &System));
         match checked {
             Ok(access) => {
-                tracing::info!(module, user, address, "login by certificate");
+                tracing::info!(
+                    event = "login.accepted",
+                    module,
+                    user,
+                    address,
+                    "login by certificate"
+                );
                 self.access = access;
                 self.known_by_certificate = true;
                 self.client.user = user.to_owned();
             }
             Err(reason) => {
-                tracing::info!(module, user, address, %reason, "certificate without access");
+                tracing::info!(event = "login.certificate_refused", module, user, address, %reason, "certificate without access");
             }
         }
     }
@@ -86,7 +92,14 @@ impl DaemonModule {
     fn refuse(&self, text: &str, reason: &str) -> Refusal {
         let Client { module, user, .. } = &self.client;
         let address = self.client.address_text();
-        tracing::error!(module, user, address, reason, "module refused: {text}");
+        tracing::error!(
+            event = "module.refused",
+            module,
+            user,
+            address,
+            reason,
+            "module refused: {text}"
+        );
         Refusal(text.to_owned())
     }
 
@@ -198,7 +211,14 @@ impl DaemonModule {
                 identity.enter_thread()?;
             }
             confine::drop_capabilities(rights)?;
-            tracing::debug!(module, address, ?held, ?rights, "confined");
+            tracing::debug!(
+                event = "session.confined",
+                module,
+                address,
+                ?held,
+                ?rights,
+                "confined"
+            );
             Ok(())
         })
     }
@@ -238,13 +258,13 @@ impl OpenModule for DaemonModule {
             });
         match checked {
             Ok(access) => {
-                tracing::info!(module, user, address, "login");
+                tracing::info!(event = "login.accepted", module, user, address, "login");
                 self.access = access;
                 self.client.user = String::from_utf8_lossy(attempt.user).into_owned();
                 Ok(())
             }
             Err(reason) => {
-                tracing::warn!(module, user, address, %reason, "login failed");
+                tracing::warn!(event = "login.failed", module, user, address, %reason, "login failed");
                 Err(Refusal(format!("auth failed on module {module}")))
             }
         }
@@ -300,9 +320,22 @@ impl OpenModule for DaemonModule {
     }
 
     fn before_transfer(&mut self, args: &[Vec<u8>]) -> Result<(), Refusal> {
-        let Some(command) = &self.rules().pre_xfer_exec else { return Ok(()) };
-        exec::before_transfer(command, &self.client, args)
-            .map_err(|text| self.refuse(&text, "pre-xfer exec"))
+        if let Some(command) = &self.rules().pre_xfer_exec {
+            exec::before_transfer(command, &self.client, args)
+                .map_err(|text| self.refuse(&text, "pre-xfer exec"))?;
+        }
+        let Client { module, user, .. } = &self.client;
+        let address = self.client.address_text();
+        let operation = if args.iter().any(|word| word == b"--sender") { "pull" } else { "push" };
+        tracing::info!(
+            event = "session.started",
+            module,
+            user,
+            address,
+            operation,
+            "transfer begins"
+        );
+        Ok(())
     }
 
     fn after_transfer(&mut self, exit: ExitCode) {

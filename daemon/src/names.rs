@@ -21,7 +21,7 @@ impl Names for Resolver {
             .iter()
             .any(|found| found.to_canonical() == address.to_canonical());
         if !confirmed {
-            tracing::warn!(%address, name, "the host name of a client does not lead back to it");
+            tracing::warn!(event = "host.name_mismatch", %address, name, "the host name of a client does not lead back to it");
         }
         confirmed.then_some(name)
     }
@@ -31,7 +31,7 @@ impl Names for Resolver {
             Ok(found) => Some(found.collect()),
             Err(error) => {
                 let error = std::io::Error::other(error);
-                tracing::warn!(name, %error, "a host name could not be resolved");
+                tracing::warn!(event = "host.unresolved", name, %error, "a host name could not be resolved");
                 None
             }
         }

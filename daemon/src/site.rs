@@ -72,20 +72,43 @@ impl DaemonSite {
         match loaded {
             Ok(config) => {
                 if last.problem.take().is_some() {
-                    tracing::info!("the configuration makes sense again");
+                    tracing::info!(
+                        event = "config.good_again",
+                        "the configuration makes sense again"
+                    );
                 }
                 last.good = Arc::new(config);
             }
             Err(problem) => {
                 if last.problem.as_ref() != Some(&problem) {
                     for error in &problem.0 {
-                        tracing::error!(%error, "bad configuration, the last good one stays in force");
+                        tracing::error!(event = "config.bad", %error, "bad configuration, the last good one stays in force");
                     }
                     last.problem = Some(problem);
                 }
             }
         }
         Arc::clone(&last.good)
+    }
+
+    /// Reads the file now, as for a client.
+    ///
+    /// # Errors
+    /// What is wrong with it; the last configuration that made sense stays in force.
+    pub fn reload(&self) -> Result<Arc<Config>, ConfigErrors> {
+        let config = self.config();
+        match &self.source {
+            Source::Fixed(_) => Ok(config),
+            Source::File { last, .. } => unpoisoned(last).problem.clone().map_or(Ok(config), Err),
+        }
+    }
+
+    /// How many modules there are in the configuration in force.
+    pub fn module_count(&self) -> usize {
+        match &self.source {
+            Source::Fixed(config) => config.modules.len(),
+            Source::File { last, .. } => unpoisoned(last).good.modules.len(),
+        }
     }
 
     /// The host check of one module.
@@ -124,7 +147,7 @@ impl Site for DaemonSite {
         match read_motd(Path::new(&file)) {
             Ok(text) => Some(text),
             Err(error) => {
-                tracing::warn!(file, %error, "cannot read the motd file");
+                tracing::warn!(event = "motd.unreadable", file, %error, "cannot read the motd file");
                 None
             }
         }
@@ -132,7 +155,7 @@ impl Site for DaemonSite {
 
     fn modules(&self, peer: &Peer) -> Vec<ModuleLine> {
         let address = Client { address: peer.address, ..Client::default() }.address_text();
-        tracing::info!(address, "modules listed");
+        tracing::info!(event = "modules.listed", address, "modules listed");
         let config = self.config();
         let listed = config.modules.iter().filter(|module| module.rules.list);
         listed
@@ -160,30 +183,52 @@ impl Site for DaemonSite {
         let address = client.address_text();
         let unknown = || Refusal(format!("Unknown module '{shown}'"));
         let Some(module) = config.module(name) else {
-            tracing::warn!(module = shown, address, "unknown module asked for");
+            tracing::warn!(
+                event = "module.unknown",
+                module = shown,
+                address,
+                "unknown module asked for"
+            );
             return Err(unknown());
         };
         let allowed = self.admit(module, &mut client).unwrap_or_else(|reason| {
-            tracing::error!(module = shown, reason, "hosts allow or hosts deny makes no sense");
+            tracing::error!(
+                event = "module.hosts_unusable",
+                module = shown,
+                reason,
+                "hosts allow or hosts deny makes no sense"
+            );
             false
         });
         let host = client.host_text();
         if !allowed {
-            tracing::warn!(module = shown, host, address, "host denied");
+            tracing::warn!(event = "host.denied", module = shown, host, address, "host denied");
             if !module.rules.list {
                 return Err(unknown());
             }
             return Err(Refusal(format!("access denied to {shown} from {host} ({address})")));
         }
         if module.rules.require_tls && !peer.is_secure {
-            tracing::warn!(module = shown, host, address, "module requires TLS");
+            tracing::warn!(
+                event = "tls.required",
+                module = shown,
+                host,
+                address,
+                "module requires TLS"
+            );
             return Err(Refusal(format!(
                 "module {shown} requires TLS: connect with rsyncs:// or rsync-ssl"
             )));
         }
         let limit = module.rules.max_connections;
         let Some(claim) = self.counters.claim(&module.name, limit) else {
-            tracing::warn!(module = shown, address, limit, "max connections reached");
+            tracing::warn!(
+                event = "module.full",
+                module = shown,
+                address,
+                limit,
+                "max connections reached"
+            );
             return Err(Refusal(format!("max connections ({limit}) reached -- try again later")));
         };
         self.name_client(module, &mut client);

@@ -153,21 +153,36 @@ impl Certificate {
         let mut last = unpoisoned(&self.last);
         if stamps != last.stamps {
             last.stamps = stamps;
-            match self.files.acceptor() {
-                Ok(acceptor) => {
-                    let certificate = self.files.certificate.display();
-                    tracing::info!(%certificate, "certificate reloaded");
-                    last.acceptor = acceptor;
-                }
-                Err(error) => {
-                    tracing::error!(
-                        error = format!("{error:#}"),
-                        "bad certificate, the last good one stays in force"
-                    );
-                }
-            }
+            self.read_again(&mut last);
         }
         last.acceptor.clone()
+    }
+
+    /// Reads the files now, changed or not; whether they could be used. May block.
+    pub fn reload(&self) -> bool {
+        let stamps = self.files.stamps();
+        let mut last = unpoisoned(&self.last);
+        last.stamps = stamps;
+        self.read_again(&mut last)
+    }
+
+    fn read_again(&self, last: &mut Last) -> bool {
+        match self.files.acceptor() {
+            Ok(acceptor) => {
+                let certificate = self.files.certificate.display();
+                tracing::info!(event = "certificate.reloaded", %certificate, "certificate reloaded");
+                last.acceptor = acceptor;
+                true
+            }
+            Err(error) => {
+                tracing::error!(
+                    event = "certificate.bad",
+                    error = format!("{error:#}"),
+                    "bad certificate, the last good one stays in force"
+                );
+                false
+            }
+        }
     }
 }
 

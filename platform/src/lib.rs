@@ -2,8 +2,10 @@
 
 pub mod confine;
 pub mod limits;
+pub mod log;
 pub mod privileges;
 pub mod secret;
+pub mod service;
 pub mod signals;
 pub mod state;
 

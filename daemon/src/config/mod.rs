@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use model::{Config, Global, Module, Rules, Settings};
-pub use params::{Field, Parameter, Scope, Support};
+pub use params::{Field, Parameter, Scope, Support, changed};
 pub use reader::{Statement, StatementKind, statements};
 pub use table::PARAMETERS;
 pub use vars::{environment, expand};

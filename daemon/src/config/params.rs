@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::model::Settings;
+use super::model::{Global, Settings};
 use super::reader::shorten;
 use super::table::PARAMETERS;
 
@@ -65,7 +65,31 @@ pub enum Support {
     NotYet,
 }
 
+/// The parameters of the daemon itself that have changed, by name, and count only at its start.
+pub fn changed(old: &Global, new: &Global) -> Vec<&'static str> {
+    let [mut old, mut new] =
+        [old, new].map(|global| Settings { global: global.clone(), ..Settings::default() });
+    PARAMETERS
+        .iter()
+        // Read for every client.
+        .filter(|parameter| parameter.scope != Scope::Module && parameter.name != "motd file")
+        .filter(|parameter| !parameter.is_same(&mut old, &mut new))
+        .map(|parameter| parameter.name)
+        .collect()
+}
+
 impl Parameter {
+    /// Whether two settings have the same value of this parameter.
+    fn is_same(&self, one: &mut Settings, other: &mut Settings) -> bool {
+        match &self.field {
+            Field::Text(of) | Field::Path(of) => of(one) == of(other),
+            Field::Integer(_, of) => of(one) == of(other),
+            Field::Bool(of) => of(one) == of(other),
+            Field::Switch(of) => of(one) == of(other),
+            Field::AnyText | Field::AnyInteger | Field::AnySwitch => true,
+        }
+    }
+
     /// Finds a parameter by its name as written in a file.
     ///
     /// # Errors

@@ -1,0 +1,266 @@
+//! `basculed service`: the daemon as a service of systemd or of Windows.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use bascule_engine::outcome::ExitCode;
+use bascule_platform::service::foreground::{self, Instead};
+use bascule_platform::service::{self, Logs, Service, ServiceError, unit};
+
+use crate::cli::{Install, ServiceCommand};
+use crate::config::{self, Config, Global};
+use crate::daemon::{RSYNC_PORT, certificate, load};
+
+/// What root keeps: to become the modules' users, keep owners, reach every file of a module and
+/// listen.
+const CAPABILITIES: [&str; 9] = [
+    "SETUID",
+    "SETGID",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+];
+/// Ports below this one need a right of their own on Unix.
+const FIRST_FREE_PORT: u16 = 1024;
+
+/// Does what was asked for; gives the exit code.
+///
+/// # Errors
+/// Why it could not be done.
+pub fn run(command: &ServiceCommand) -> anyhow::Result<u8> {
+    let name = command.name();
+    service::check_name(name)?;
+    match command {
+        ServiceCommand::Install(install) if install.print => print!("{}", printed(install)?),
+        ServiceCommand::Install(install) => {
+            let service = described(install, true)?;
+            let manager =
+                service::manager(install.root.as_deref(), &instead(name, &install.config))?;
+            told(&manager.install(&service, !install.no_start)?);
+        }
+        ServiceCommand::Uninstall(which) => {
+            let manager = service::manager(which.root.as_deref(), &instead_of(name))?;
+            told(&manager.uninstall(name)?);
+        }
+        ServiceCommand::Start(_) => service::manager(None, &instead_of(name))?.start(name)?,
+        ServiceCommand::Stop(_) => service::manager(None, &instead_of(name))?.stop(name)?,
+        ServiceCommand::Restart(_) => service::manager(None, &instead_of(name))?.restart(name)?,
+        ServiceCommand::Reload(_) => service::manager(None, &instead_of(name))?.reload(name)?,
+        ServiceCommand::Status(_) => {
+            let status = service::manager(None, &instead_of(name))?.status(name)?;
+            print!("{}", status.text);
+            return Ok(status.state.exit_code());
+        }
+        ServiceCommand::Logs(shown) => {
+            let logs = Logs { lines: shown.lines, follow: shown.follow };
+            let folder = foreground::log_folder(name);
+            match service::manager(None, &instead_of(name)) {
+                Err(ServiceError::NoManager(_)) if folder.is_dir() => {
+                    foreground::show_log(&folder, logs)?;
+                }
+                manager => manager?.logs(name, logs)?,
+            }
+        }
+    }
+    Ok(0)
+}
+
+fn told(lines: &[String]) {
+    for line in lines {
+        println!("{line}");
+    }
+}
+
+/// The texts of the unit files.
+fn printed(install: &Install) -> anyhow::Result<String> {
+    if cfg!(windows) {
+        bail!("there are no unit files on Windows: nothing to print");
+    }
+    let service = described(install, false)?;
+    let made_by = "basculed service install";
+    let mut text = unit::service(&service, made_by)?;
+    if !service.sockets.is_empty() {
+        text.push_str(&format!("\n# {}.socket\n{}", service.name, unit::socket(&service, made_by)));
+    }
+    Ok(text)
+}
+
+/// The daemon as a service. Only to be shown, it need not have a configuration yet.
+fn described(install: &Install, is_needed: bool) -> anyhow::Result<Service> {
+    let file = std::path::absolute(&install.config).context("the configuration's path")?;
+    let config = if is_needed || file.exists() {
+        let config = load(&file, &[]).map_err(|failure| failure.error)?;
+        certificate(&config).map_err(|failure| failure.error)?;
+        config
+    } else {
+        Config::default()
+    };
+    let program = match &install.program {
+        Some(program) => program.clone(),
+        None => std::env::current_exe().context("this program's own path")?,
+    };
+    let name = install.which.name.clone();
+    let sockets = if install.socket_activation { sockets(&config.global)? } else { Vec::new() };
+    let low = ports(&config.global).into_iter().any(|port| port < FIRST_FREE_PORT);
+    let user_capabilities =
+        if low && sockets.is_empty() { vec!["NET_BIND_SERVICE"] } else { Vec::new() };
+    let password = match &install.password_file {
+        Some(file) => Some(password(file)?),
+        None => None,
+    };
+    Ok(Service {
+        display_name: "Bascule daemon".into(),
+        description: "Bascule daemon: serves rsync modules".into(),
+        documentation: "man:rsyncd.conf(5)".into(),
+        arguments: arguments(&name, &file),
+        name,
+        program,
+        user: install.user.clone(),
+        password,
+        writes: writes(&config, &install.writes),
+        capabilities: CAPABILITIES.to_vec(),
+        user_capabilities,
+        makes_special_files: true,
+        hopeless: Some(ExitCode::Syntax.code()),
+        sockets,
+    })
+}
+
+/// How the manager starts the daemon.
+fn arguments(name: &str, config: &Path) -> Vec<OsString> {
+    if cfg!(windows) {
+        let folder = foreground::log_folder(name);
+        return vec![
+            "--windows-service".into(),
+            name.into(),
+            "--config".into(),
+            config.into(),
+            "--log-dir".into(),
+            folder.into(),
+        ];
+    }
+    let mut option = OsString::from("--config=");
+    option.push(config);
+    vec!["--no-detach".into(), option]
+}
+
+/// How to run the daemon without a manager.
+fn instead(name: &str, config: &Path) -> Instead {
+    let config = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
+    Instead {
+        program: std::env::current_exe().unwrap_or_else(|_| "basculed".into()),
+        arguments: vec![
+            format!("--config={}", config.display()),
+            format!("--log-dir={}", foreground::log_folder(name).display()),
+        ],
+    }
+}
+
+fn instead_of(name: &str) -> Instead {
+    instead(name, Path::new(crate::cli::NEW_CONFIG))
+}
+
+fn password(file: &Path) -> anyhow::Result<zeroize::Zeroizing<String>> {
+    if cfg!(not(windows)) {
+        bail!("only Windows asks for a service account's password");
+    }
+    let text = bascule_platform::secret::read_as(file, "the password file")?;
+    let text = std::str::from_utf8(&text).context("the password is no text")?;
+    Ok(zeroize::Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// The places that a daemon of this configuration writes to.
+fn writes(config: &Config, more: &[PathBuf]) -> Vec<PathBuf> {
+    let expanded = |text: &str| {
+        let text = config::expand(text, &config::environment);
+        // What stands for a client or its user is known only then: the folder above counts.
+        match text.find('%') {
+            None => PathBuf::from(text),
+            Some(_) if text.contains("%%") => PathBuf::from(text.replace("%%", "%")),
+            Some(at) => {
+                let known = &text[..at];
+                PathBuf::from(&known[..=known.rfind('/').unwrap_or(0)])
+            }
+        }
+    };
+    let mut writes = more.to_vec();
+    for module in &config.modules {
+        let rules = &module.rules;
+        let some_may_write = rules.auth_users.as_deref().is_some_and(|users| users.contains(":rw"));
+        if !rules.read_only || some_may_write {
+            writes.extend(rules.path.as_deref().map(expanded));
+        }
+    }
+    for file in [&config.global.log_file, &config.global.pid_file] {
+        let file = file.as_deref().map(expanded);
+        writes.extend(file.as_deref().and_then(Path::parent).map(Path::to_owned));
+    }
+    // RuntimeDirectory= is there already, and nobody mounts it.
+    writes.retain(|path| !path.starts_with("/run") && !path.as_os_str().is_empty());
+    writes.sort();
+    writes.dedup();
+    writes
+}
+
+fn ports(global: &Global) -> Vec<u16> {
+    let port = |number: i64| u16::try_from(number).ok().filter(|port| *port != 0);
+    let mut ports = vec![port(global.port).unwrap_or(RSYNC_PORT)];
+    ports.extend(port(global.tls_port));
+    ports
+}
+
+/// The addresses that systemd is to listen on.
+fn sockets(global: &Global) -> anyhow::Result<Vec<String>> {
+    let address = global.address.as_deref().map(|text| config::expand(text, &config::environment));
+    let address = match address.as_deref() {
+        None => None,
+        Some(text) => match text.parse::<IpAddr>() {
+            Ok(IpAddr::V4(address)) => Some(address.to_string()),
+            Ok(IpAddr::V6(address)) => Some(format!("[{address}]")),
+            Err(_) => bail!("systemd listens on addresses, not names: \"address = {text}\""),
+        },
+    };
+    let one = |port: u16| match &address {
+        None => port.to_string(),
+        Some(address) => format!("{address}:{port}"),
+    };
+    Ok(ports(global).into_iter().map(one).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        config::parse(text.as_bytes(), "conf", &[]).expect("a configuration")
+    }
+
+    #[test]
+    fn the_service_may_write_where_the_modules_do() {
+        let config = config(
+            "log file = /var/log/rsync/x.log\npid file = /run/basculed/pid\n\
+             [a]\npath = /srv/a\nread only = no\n[b]\npath = /srv/b\n\
+             [c]\npath = /srv/c\nauth users = joe:rw\n\
+             [d]\npath = /home/%RSYNC_USER_NAME%/mail\nread only = no\n\
+             [e]\npath = /srv/100%%\nread only = no\n",
+        );
+        let paths = writes(&config, &["/extra".into()]);
+        let expected = ["/extra", "/home/", "/srv/100%", "/srv/a", "/srv/c", "/var/log/rsync"];
+        assert_eq!(paths, expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn systemd_listens_where_the_daemon_would() {
+        let found = |text: &str| sockets(&config(&format!("{text}\n[m]\npath = /srv\n")).global);
+        assert_eq!(found("").expect("ports"), ["873"]);
+        assert_eq!(found("address = ::1\nport = 8730").expect("ports"), ["[::1]:8730"]);
+        assert_eq!(found("address = 192.0.2.1").expect("ports"), ["192.0.2.1:873"]);
+        assert!(found("address = mail.example").is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! The log of a program: one event a line, in text or JSON, to standard error, a file, a folder of
+//! daily files, the journal of systemd, and on Windows to the event log as well.
+//!
+//! An event is a [`tracing`] event; its field `event` is its stable name, such as
+//! `session.started`, its message is for people and may be reworded. Control characters never
+//! reach a log, so that no client can write lines of its own.
+
+mod event;
+#[cfg(windows)]
+pub mod event_log;
+mod files;
+#[cfg(target_os = "linux")]
+mod journal;
+mod lines;
+
+use std::io;
+use std::path::PathBuf;
+
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, fmt};
+
+pub use files::reopen;
+pub use lines::Format;
+
+/// A layer of any kind.
+type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Where the log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// The journal if systemd started this process with its standard error there, otherwise
+    /// standard error.
+    Standard,
+    /// A file, opened again by [`reopen`] after something else has rotated it.
+    File(PathBuf),
+    /// A folder: one file a day, the oldest go.
+    Folder {
+        /// Where; made if it is missing.
+        path: PathBuf,
+        /// How many files stay.
+        keep: usize,
+    },
+    /// Nowhere: standard error is the client's connection.
+    Nowhere,
+}
+
+/// How a program logs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The program's name: the identifier in the journal, the start of the names of daily files.
+    pub program: &'static str,
+    /// Where the log goes.
+    pub destination: Destination,
+    /// Where it goes when that cannot be opened.
+    pub otherwise: Destination,
+    /// The form of lines; in the journal events have fields, unless a form is asked for.
+    pub format: Option<Format>,
+    /// 0 for what an administrator wants to know, 1 for details, 2 for everything.
+    pub verbose: u8,
+    /// The source in the Windows event log that warnings, errors and the service's own events go
+    /// to besides; elsewhere this has no effect.
+    pub event_source: Option<String>,
+}
+
+/// Starts the log of this process. A log that cannot be opened is no reason not to work: the other
+/// one says why. A second start in one process keeps the first log.
+pub fn start(settings: &Settings) {
+    let (layer, failure) = match layer(settings, &settings.destination) {
+        Ok(layer) => (layer, None),
+        // The last resort cannot fail.
+        Err(error) => (layer(settings, &settings.otherwise).ok().flatten(), Some(error)),
+    };
+    let level = match settings.verbose {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let mut layers: Vec<AnyLayer> = layer.into_iter().collect();
+    #[cfg(windows)]
+    if let Some(source) = &settings.event_source {
+        layers.extend(event_log::EventLog::open(source).map(|log| Box::new(log) as AnyLayer));
+    }
+    // Level first: what is too fine is not looked at.
+    layers.push(Box::new(level));
+    let _ = tracing_subscriber::registry().with(layers).try_init();
+    if let Some(error) = failure {
+        let path = match &settings.destination {
+            Destination::File(path) | Destination::Folder { path, .. } => path.display(),
+            Destination::Standard | Destination::Nowhere => return,
+        };
+        tracing::error!(event = "log.unusable", %path, %error, "cannot open the log file");
+    }
+}
+
+fn layer(settings: &Settings, destination: &Destination) -> io::Result<Option<AnyLayer>> {
+    let lines = lines::Lines(settings.format.unwrap_or_default());
+    let builder = fmt::layer().with_ansi(false).event_format(lines);
+    Ok(Some(match destination {
+        Destination::Standard => {
+            #[cfg(target_os = "linux")]
+            if settings.format.is_none()
+                && let Some(journal) = journal::Journal::of_stderr(settings.program)
+            {
+                return Ok(Some(Box::new(journal)));
+            }
+            Box::new(builder.with_writer(io::stderr))
+        }
+        Destination::File(path) => Box::new(builder.with_writer(files::appending(path)?)),
+        Destination::Folder { path, keep } => {
+            let daily = files::daily(path, settings.program, *keep)?;
+            Box::new(builder.with_writer(daily))
+        }
+        Destination::Nowhere => return Ok(None),
+    }))
+}
