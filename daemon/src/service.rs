@@ -180,9 +180,9 @@ fn writes(config: &Config, more: &[PathBuf]) -> Vec<PathBuf> {
     let expanded = |text: &str| {
         let text = config::expand(text, &config::environment);
         // What stands for a client or its user is known only then: the folder above counts.
-        match text.find('%') {
+        // A single `%` is a part of the name.
+        match text.find('%').filter(|at| text[at + 1..].contains('%')) {
             None => PathBuf::from(text),
-            Some(_) if text.contains("%%") => PathBuf::from(text.replace("%%", "%")),
             Some(at) => {
                 let known = &text[..at];
                 PathBuf::from(&known[..=known.rfind('/').unwrap_or(0)])
