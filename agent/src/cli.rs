@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use crate::converge::options::Converge;
 use crate::jobs::options as jobs;
@@ -42,6 +43,9 @@ pub enum Command {
     Run(jobs::Run),
     /// Run a job again and again until a run is short enough for the switch.
     Converge(Converge),
+    /// Run jobs when they are due, as a service of systemd or Windows.
+    #[command(subcommand)]
+    Service(crate::service::options::Service),
     /// Show how the jobs are: their last runs, and how long they took.
     Status(jobs::Status),
     /// Show the runs of the past.
@@ -187,6 +191,10 @@ pub struct Connection {
     /// Connect in the clear although this daemon was reached by TLS before.
     #[arg(long)]
     pub allow_plain: bool,
+    /// Where it is noted which daemons speak TLS and which disks sources were on; by default the
+    /// user's state folder.
+    #[arg(skip)]
+    pub notes: Option<PathBuf>,
 }
 
 impl Connection {

@@ -38,7 +38,7 @@ pub async fn connect(
 ) -> anyhow::Result<Result<Connected, SessionError>> {
     let port = remote.port.unwrap_or(connection.port);
     let limit = Some(connection.contimeout).filter(|seconds| *seconds > 0).map(Duration::from_secs);
-    let seen = Seen::open();
+    let seen = Seen::open(connection.notes.as_deref());
     let connector = match remote.security {
         Security::Plain => {
             if connection.ca_file.is_some() || connection.client_cert.is_some() {
@@ -106,8 +106,8 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 struct Seen(Notes);
 
 impl Seen {
-    fn open() -> Self {
-        Self(Notes::open("tls-hosts"))
+    fn open(folder: Option<&Path>) -> Self {
+        Self(Notes::open(folder, "tls-hosts"))
     }
 
     fn contains(&self, host: &str, port: u16) -> anyhow::Result<bool> {

@@ -1,6 +1,7 @@
 //! Guards deletions where the receiving side cannot: a source on the wrong disk, and receivers that
 //! are stock rsync's. A receiver of our own counts for itself.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bascule_engine::generator::guard::{self, Stock};
@@ -27,9 +28,9 @@ struct Seen {
 }
 
 impl Disks {
-    /// Those of this user.
-    pub fn open() -> Self {
-        Self(Notes::open("source-disks"))
+    /// Those that are noted in `folder`, by default those of this user.
+    pub fn open(folder: Option<&Path>) -> Self {
+        Self(Notes::open(folder, "source-disks"))
     }
 
     /// What speaks against a run from `sources`: the first that is on another disk than in the last

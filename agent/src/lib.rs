@@ -22,5 +22,6 @@ pub mod remote;
 pub mod report;
 pub mod restore;
 pub mod retry;
+pub mod service;
 pub mod trash;
 pub mod verify;

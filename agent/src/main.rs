@@ -5,10 +5,13 @@ use std::process::ExitCode;
 use bascule_agent::cli::{Cli, Command};
 use bascule_agent::converge::command;
 use bascule_agent::jobs::commands;
-use bascule_agent::{jobs, mirror, restore, verify};
+#[cfg(windows)]
+use bascule_agent::service::options::Service;
+use bascule_agent::{jobs, mirror, restore, service, verify};
 use bascule_engine::outcome::ExitCode as Code;
 use bascule_engine::stop::Stop;
-use clap::{CommandFactory as _, FromArgMatches as _};
+use bascule_platform::service::Control;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 fn main() -> ExitCode {
     let matches = match Cli::command().try_get_matches() {
@@ -24,14 +27,37 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    #[cfg(windows)]
+    if let Command::Service(Service::Run(run)) = &cli.command
+        && let Some(name) = run.windows_service.clone()
+    {
+        let body = move |control| run_program(&cli, &matches, Some(control));
+        return match bascule_platform::service::scm::run(&name, body) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bascule: {error}");
+                ExitCode::from(Code::Syntax.code())
+            }
+        };
+    }
+    ExitCode::from(run_program(&cli, &matches, None))
+}
+
+/// Runs the program; gives its exit code. `control` is the way to a manager that does not send
+/// signals.
+fn run_program(cli: &Cli, matches: &ArgMatches, control: Option<Control>) -> u8 {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("bascule: no threads to be had: {error}");
-            return ExitCode::from(Code::Memory.code());
+            return Code::Memory.code();
         }
     };
     let ended: anyhow::Result<u8> = runtime.block_on(async {
+        // A service hears from its manager.
+        if let Command::Service(asked) = &cli.command {
+            return service::commands::run(asked, control).await;
+        }
         let stop = Stop::new();
         let asked = stop.clone();
         tokio::spawn(async move {
@@ -45,11 +71,11 @@ fn main() -> ExitCode {
         });
         let code = match &cli.command {
             Command::Mirror(mirror) => {
-                let own = matches.subcommand_matches("mirror").unwrap_or(&matches);
+                let own = matches.subcommand_matches("mirror").unwrap_or(matches);
                 mirror::mirror(mirror, own, stop).await
             }
             Command::Verify(verify) => {
-                let own = matches.subcommand_matches("verify").unwrap_or(&matches);
+                let own = matches.subcommand_matches("verify").unwrap_or(matches);
                 verify::verify(verify, own, stop).await
             }
             Command::List(list) => mirror::list(list, stop).await,
@@ -61,6 +87,7 @@ fn main() -> ExitCode {
             Command::History(history) => commands::history(history),
             Command::Show(show) => commands::show(show),
             Command::Diff(diff) => commands::diff(diff, stop).await,
+            Command::Service(_) => unreachable!("it was seen to above"),
             // Its verdicts have codes of their own.
             Command::Converge(converge) => return command::converge(converge, stop).await,
         };
@@ -68,10 +95,10 @@ fn main() -> ExitCode {
     });
     runtime.shutdown_background();
     match ended {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             eprintln!("bascule: {error:#}");
-            ExitCode::from(Code::Syntax.code())
+            Code::Syntax.code()
         }
     }
 }

@@ -98,7 +98,7 @@ pub async fn carry_out(
             let paths = vec![remote.path.clone()];
             let wanted = Wanted { remote, paths, options: &run, rules };
             let mirroring = remote::mirror(cli, wanted, local, &console, &stop);
-            from_the_same_disk(&run, &seen, &pair, mirroring).await?
+            from_the_same_disk(&cli.connection, &run, &seen, &pair, mirroring).await?
         }
         Location::Local(destination) => match remote_sources(sources)? {
             Some((remote, paths)) => {
@@ -119,7 +119,7 @@ pub async fn carry_out(
                 // There is no link that could be dead.
                 run.timeout = 0;
                 let mirroring = local_run(sources.clone(), target, &run, rules, observer, stop);
-                from_the_same_disk(&run, &sources, &pair, mirroring).await?
+                from_the_same_disk(&cli.connection, &run, &sources, &pair, mirroring).await?
             }
         },
     };
@@ -129,12 +129,13 @@ pub async fn carry_out(
 /// Awaits a run from `sources`, unless one of them is not on the disk that it was on: an unmounted
 /// disk looks like a source in which everything was deleted. A complete run is remembered.
 async fn from_the_same_disk(
+    connection: &Connection,
     options: &Options,
     sources: &[SourceArg],
     destination: &str,
     run: impl Future<Output = anyhow::Result<Ended>>,
 ) -> anyhow::Result<Ended> {
-    let disks = Disks::open();
+    let disks = Disks::open(connection.notes.as_deref());
     if options.delete_guard.is_some_and(|guard| guard.allowed.is_none())
         && let Some(text) = disks.objection(sources, destination)?
     {

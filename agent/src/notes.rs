@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -10,9 +10,11 @@ use anyhow::Context as _;
 pub struct Notes(Option<PathBuf>);
 
 impl Notes {
-    /// The notes of that name.
-    pub fn open(name: &str) -> Self {
-        Self(bascule_platform::state::folder("bascule").map(|folder| folder.join(name)))
+    /// The notes of that name in `folder`, by default the user's state folder.
+    pub fn open(folder: Option<&Path>, name: &str) -> Self {
+        let folder = folder.map(Path::to_owned);
+        let folder = folder.or_else(|| bascule_platform::state::folder("bascule"));
+        Self(folder.map(|folder| folder.join(name)))
     }
 
     /// All of them, a line each.

@@ -77,12 +77,12 @@ pub fn standing(
 /// When there is no such job, it is being run already, or the history cannot be used.
 pub async fn converge(cli: &Converge, stop: Stop) -> anyhow::Result<u8> {
     let loaded = Loaded::open(cli.configuration.config.as_deref())?;
-    loaded.job(&cli.job)?;
+    let own = Goal::of(loaded.job(&cli.job)?)?;
     let goal = Goal {
-        under: cli.under,
-        files: cli.max_files,
-        bytes: cli.max_bytes,
-        times: cli.times.into(),
+        under: cli.under.unwrap_or(own.under),
+        files: cli.max_files.or(own.files),
+        bytes: cli.max_bytes.or(own.bytes),
+        times: cli.times.map_or(own.times, usize::from),
     };
     let state = loaded.state()?;
     if cli.look {
@@ -91,7 +91,7 @@ pub async fn converge(cli: &Converge, stop: Stop) -> anyhow::Result<u8> {
         print(cli.json, None, &standing);
         return Ok(standing.verdict.exit_code());
     }
-    let shown = Shown { json: false, quiet: true };
+    let shown = Shown { quiet: true, ..Shown::default() };
     let mut failures = 0;
     for number in 1_u32.. {
         let began = Instant::now();
@@ -121,7 +121,7 @@ fn has_failed(ended: &Ended) -> bool {
 }
 
 /// How long to wait after so many failed runs: each has tried several times itself.
-fn after_failures(failures: u32) -> f64 {
+pub fn after_failures(failures: u32) -> f64 {
     match failures.checked_sub(1) {
         None => 0.0,
         Some(doublings) => (10.0 * f64::from(2_u32.saturating_pow(doublings))).min(LONGEST_WAIT),

@@ -12,9 +12,10 @@ interrupted.")]
 pub struct Converge {
     /// The job.
     pub job: String,
-    /// A run has to take less than this, such as 10m, 90s or 1h30m.
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
-    pub under: f64,
+    /// A run has to take less than this, such as 10m, 90s or 1h30m; the job's own goal counts for
+    /// what is not said here.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub under: Option<f64>,
     /// And move no more than NUM files, deletions included.
     #[arg(long, value_name = "NUM")]
     pub max_files: Option<u64>,
@@ -22,8 +23,8 @@ pub struct Converge {
     #[arg(long, value_name = "SIZE", value_parser = crate::cli::bytes)]
     pub max_bytes: Option<u64>,
     /// So many times in a row.
-    #[arg(long, value_name = "NUM", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
-    pub times: u16,
+    #[arg(long, value_name = "NUM", value_parser = clap::value_parser!(u16).range(1..))]
+    pub times: Option<u16>,
     /// Begin a run no sooner than this after the beginning of the one before it.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
     pub every: f64,
@@ -45,7 +46,10 @@ pub struct Converge {
 }
 
 /// Seconds, from a text such as `10m` or `1h 30m`.
-fn time(text: &str) -> Result<f64, String> {
+///
+/// # Errors
+/// When it is something else.
+pub fn time(text: &str) -> Result<f64, String> {
     let wrong = || "expected a time such as 10m, 90s or 1h30m".to_owned();
     let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     if span.is_negative() { Err(wrong()) } else { Ok(span.as_secs_f64()) }

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::history::Verdict as Ended;
 use crate::history::store::Past;
 use crate::human::{duration, size};
+use crate::jobs::config::{self, Job};
 
 use super::model::Model;
 
@@ -63,6 +64,25 @@ pub struct Goal {
 }
 
 impl Goal {
+    /// The goal of a job.
+    ///
+    /// # Errors
+    /// What makes no sense.
+    pub fn of(job: &Job) -> anyhow::Result<Self> {
+        let config::Goal { under, max_files, max_bytes, times } = &job.goal;
+        if *times == 0 {
+            anyhow::bail!("`goal.times` has to be at least 1");
+        }
+        let bytes = max_bytes.as_deref().map(crate::cli::bytes).transpose();
+        Ok(Self {
+            under: super::options::time(under)
+                .map_err(|error| anyhow::anyhow!("`goal.under`: {error}"))?,
+            files: *max_files,
+            bytes: bytes.map_err(|error| anyhow::anyhow!("`goal.max_bytes`: {error}"))?,
+            times: usize::from(*times),
+        })
+    }
+
     fn is_met_by(&self, run: &Past) -> bool {
         let is_quiet = matches!(run.verdict, Ended::Complete | Ended::InMotion);
         is_quiet

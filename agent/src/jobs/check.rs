@@ -70,13 +70,14 @@ pub async fn check(cli: &Check, stop: Stop) -> anyhow::Result<ExitCode> {
     for name in &names {
         loaded.job(name)?;
     }
+    let state = loaded.state()?;
     let mut is_bad = false;
     let mut documents = serde_json::Map::new();
     if names.is_empty() {
         print(&format!("{}: no jobs\n", loaded.file.display()));
     }
     for name in names {
-        let findings = findings(loaded.job(name)?, cli, &stop).await?;
+        let findings = findings(loaded.job(name)?, &state, cli, &stop).await?;
         is_bad |= findings.iter().any(|finding| finding.level == Level::Bad);
         if cli.json {
             documents.insert(name.clone(), findings.iter().map(document).collect());
@@ -90,7 +91,12 @@ pub async fn check(cli: &Check, stop: Stop) -> anyhow::Result<ExitCode> {
     Ok(if is_bad { ExitCode::Syntax } else { ExitCode::Success })
 }
 
-async fn findings(job: &Job, cli: &Check, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
+async fn findings(
+    job: &Job,
+    state: &Path,
+    cli: &Check,
+    stop: &Stop,
+) -> anyhow::Result<Vec<Finding>> {
     let mut found = sources(job);
     if let Some(Err(error)) = job.password.as_ref().map(super::config::Secret::check) {
         found.push(Finding::bad(error.to_string(), "run the check as the service does"));
@@ -99,11 +105,11 @@ async fn findings(job: &Job, cli: &Check, stop: &Stop) -> anyhow::Result<Vec<Fin
     if cli.read_only {
         found.push(Finding::good("the target was left as it is: it is not known to be writable"));
     } else {
-        found.extend(probe::probe(job, stop).await?);
+        found.extend(probe::probe(job, state, stop).await?);
     }
     let can_run = found.iter().all(|finding| finding.level != Level::Bad);
     if can_run && !stop.is_stopped() {
-        found.extend(rehearsal(job, stop).await?);
+        found.extend(rehearsal(job, state, stop).await?);
     }
     Ok(found)
 }
@@ -135,8 +141,9 @@ fn sources(job: &Job) -> Vec<Finding> {
 }
 
 /// A dry run: what the first run would move, and whether there is room for it.
-async fn rehearsal(job: &Job, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
-    let (cli, matches) = line::parsed(job, &Wanted { dry_run: true, ..Wanted::default() })?;
+async fn rehearsal(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
+    let (mut cli, matches) = line::parsed(job, &Wanted { dry_run: true, ..Wanted::default() })?;
+    cli.connection.notes = Some(state.to_owned());
     let watchers = Watchers { silent: true, ..Watchers::default() };
     let ended = mirror::carry_out(&cli, &matches, watchers, stop.clone()).await?;
     let mut found = Vec::new();

@@ -34,7 +34,7 @@ pub async fn run(cli: &Run, stop: Stop) -> anyhow::Result<ExitCode> {
     }
     let wanted =
         Wanted { is_final: cli.is_final, allow_deletes: cli.allow_deletes, ..Wanted::default() };
-    let shown = Shown { json: cli.json, quiet: cli.quiet };
+    let shown = Shown { json: cli.json, quiet: cli.quiet, silent: false };
     let mut code = ExitCode::Success;
     for name in &names {
         if names.len() > 1 && !cli.json && !cli.quiet {
@@ -72,6 +72,7 @@ pub async fn diff(cli: &Diff, stop: Stop) -> anyhow::Result<ExitCode> {
     let wanted = Wanted { dry_run: true, ..Wanted::default() };
     let (mut mirror, matches) = line::parsed(job, &wanted)?;
     (mirror.run.quiet, mirror.json) = (true, false);
+    mirror.connection.notes = Some(loaded.state()?);
     let differences = Arc::new(Differences::default());
     let watchers = Watchers { differences: Some(Arc::clone(&differences)), ..Watchers::default() };
     let ended = mirror::carry_out(&mirror, &matches, watchers, stop).await?;

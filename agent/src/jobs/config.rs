@@ -55,6 +55,15 @@ pub struct Job {
     /// Success of every run means stable storage, not only that of the final one.
     #[serde(default)]
     pub durable: bool,
+    /// When the service runs it; by hand only if this is left out.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
+    /// The hours of the day in which scheduled runs may begin, such as `19:00-07:00`.
+    #[serde(default)]
+    pub windows: Vec<String>,
+    /// When its runs are short enough for the switch.
+    #[serde(default)]
+    pub goal: Goal,
     /// Most bytes per second, as in `--bwlimit`: KiB, or with a suffix such as `5m`.
     #[serde(default)]
     pub bandwidth: Option<String>,
@@ -71,6 +80,36 @@ pub enum Secret {
     File(PathBuf),
     /// In the credential of this name that systemd hands to the service.
     Credential(String),
+}
+
+/// When runs begin.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// This long after the beginning of the one before, such as `15m`; at once if that took longer.
+    Every(String),
+    /// As a line of cron says: minute, hour, day, month, weekday.
+    Cron(String),
+}
+
+/// When runs are short enough for the switch: as the options of `bascule converge`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Goal {
+    /// A run takes less than this.
+    pub under: String,
+    /// And moves no more than so many files, deletions included.
+    pub max_files: Option<u64>,
+    /// And no more than so many bytes of files, such as `500m`.
+    pub max_bytes: Option<String>,
+    /// So many times in a row.
+    pub times: u16,
+}
+
+impl Default for Goal {
+    fn default() -> Self {
+        Self { under: "10m".into(), max_files: None, max_bytes: None, times: 2 }
+    }
 }
 
 /// What holds deletions back: as `--delete-guard=PERCENT,NAMES`.

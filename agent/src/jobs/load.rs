@@ -7,7 +7,9 @@ use clap::ArgMatches;
 
 use super::config::{Config, Job};
 use super::line;
+use super::schedule::Plan;
 use crate::cli::Mirror;
+use crate::converge::verdict::Goal;
 
 /// A configuration whose jobs make sense.
 #[derive(Debug)]
@@ -102,6 +104,8 @@ fn check(name: &str, job: &Job) -> anyhow::Result<(Box<Mirror>, ArgMatches)> {
     if name.is_empty() || name.len() > 100 || !name.chars().all(fits) {
         bail!("the name of a job is made of letters, digits, '_' and '-'");
     }
+    Plan::of(job)?;
+    Goal::of(job)?;
     line::parsed(job, &line::Wanted::default())
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`config`] is what stands there, [`load`] reads and checks it, [`line`] makes a command line of
 //! a job. [`run`] runs one under its [`lock`] and keeps it in the history, [`diff`] compares.
+//! [`schedule`] says when a job is due.
 //! [`init`] writes a configuration, [`check`] tries it out with what [`probe`]
 //! writes. [`commands`] carries out what [`options`] ask for, [`table`] shows it.
 
@@ -16,4 +17,5 @@ pub mod lock;
 pub mod options;
 pub mod probe;
 pub mod run;
+pub mod schedule;
 pub mod table;

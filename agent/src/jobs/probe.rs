@@ -47,7 +47,7 @@ fn names() -> Vec<(String, &'static str)> {
 ///
 /// # Errors
 /// When the test files cannot be made here.
-pub async fn probe(job: &Job, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
+pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
     let here = tempfile::tempdir().context("a folder for test files")?;
     let made = make(here.path())?;
     let target = format!("{}/{FOLDER}/", job.target.trim_end_matches('/'));
@@ -68,14 +68,14 @@ pub async fn probe(job: &Job, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
     let is_local = matches!(Location::parse(target.as_ref())?, Location::Local(_));
     let mut writing = testing.clone();
     writing.options.extend(["--no-delete".into(), "-O".into()]);
-    let ended = run(&writing, Wanted::default(), stop).await?;
+    let ended = run(&writing, state, Wanted::default(), stop).await?;
     let now = SystemTime::now();
     let mut found = Vec::new();
     if let Some(error) = why(&ended) {
         found.push(Finding::bad(format!("target: {error}"), fix(&ended)));
         return Ok(found);
     }
-    let stored = look(&writing, &target, is_local, stop).await?;
+    let stored = look(&writing, state, &target, is_local, stop).await?;
     if !stored.contains_key(DATED) {
         let why = ended.problems.first().map_or_else(String::new, |problem| format!(": {problem}"));
         found.push(Finding::bad(
@@ -91,7 +91,7 @@ pub async fn probe(job: &Job, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
     if let Some(there) = stored.get(".").filter(|_| !is_local) {
         found.push(skew(now, *there));
     }
-    if let Some(finding) = clean(&testing, here.path(), &target, is_local, stop).await? {
+    if let Some(finding) = clean(&testing, state, here.path(), &target, is_local, stop).await? {
         found.push(finding);
     }
     Ok(found)
@@ -116,10 +116,11 @@ fn make(here: &Path) -> anyhow::Result<Vec<(String, &'static str)>> {
     Ok(made)
 }
 
-async fn run(job: &Job, wanted: Wanted, stop: &Stop) -> anyhow::Result<Ended> {
+async fn run(job: &Job, state: &Path, wanted: Wanted, stop: &Stop) -> anyhow::Result<Ended> {
     let (mut cli, matches) = line::parsed(job, &wanted)?;
     // Somebody is waiting.
     cli.retries = 0;
+    cli.connection.notes = Some(state.to_owned());
     let watchers = Watchers { silent: true, ..Watchers::default() };
     mirror::carry_out(&cli, &matches, watchers, stop.clone()).await
 }
@@ -127,11 +128,18 @@ async fn run(job: &Job, wanted: Wanted, stop: &Stop) -> anyhow::Result<Ended> {
 /// The names in the folder with their dates, seconds and nanoseconds since 1970; `.` is the folder.
 type Stored = HashMap<String, (i64, u32)>;
 
-async fn look(job: &Job, target: &str, is_local: bool, stop: &Stop) -> anyhow::Result<Stored> {
+async fn look(
+    job: &Job,
+    state: &Path,
+    target: &str,
+    is_local: bool,
+    stop: &Stop,
+) -> anyhow::Result<Stored> {
     let Location::Remote(remote) = Location::parse(target.as_ref())? else {
         return if is_local { Ok(look_here(Path::new(target))) } else { Ok(Stored::new()) };
     };
-    let (cli, _) = line::parsed(job, &Wanted::default())?;
+    let (mut cli, _) = line::parsed(job, &Wanted::default())?;
+    cli.connection.notes = Some(state.to_owned());
     let seen = Arc::new(Seen::default());
     let options = mirror::listing_options(&cli.connection, cli.run.protocol);
     let limits = cli.run.list_limits.limits();
@@ -224,6 +232,7 @@ fn skew(now: SystemTime, (seconds, _): (i64, u32)) -> Finding {
 /// Empties the folder, and removes it where that can be done from here.
 async fn clean(
     job: &Job,
+    state: &Path,
     here: &Path,
     target: &str,
     is_local: bool,
@@ -238,7 +247,7 @@ async fn clean(
         std::fs::remove_file(entry.path()).context("the test files")?;
     }
     let wanted = Wanted { is_unguarded: true, ..Wanted::default() };
-    let ended = run(job, wanted, stop).await?;
+    let ended = run(job, state, wanted, stop).await?;
     let trouble = ended.error.or_else(|| ended.problems.first().map(ToString::to_string));
     Ok(trouble.map(|text| left_over(&text)))
 }

@@ -1,5 +1,6 @@
 //! Runs a job and keeps what it did in the history.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +26,8 @@ pub struct Shown {
     pub json: bool,
     /// Nothing but errors.
     pub quiet: bool,
+    /// Nothing at all: the log tells.
+    pub silent: bool,
 }
 
 /// Runs the job `name` once. The history has it from its beginning on, and knows how it ended
@@ -53,7 +56,7 @@ pub async fn run(
     let forecast = model.map(|model| model.run(now));
     let id = store.begin(name, kind, now, forecast)?;
     let began = Instant::now();
-    let ended = carry_out(job, wanted, shown, stop).await;
+    let ended = carry_out(job, &state, wanted, shown, stop).await;
     // What kept the run from beginning is a part of the history too.
     let kept = match &ended {
         Ok(ended) => ended,
@@ -67,12 +70,20 @@ pub async fn run(
     ended
 }
 
-async fn carry_out(job: &Job, wanted: Wanted, shown: Shown, stop: Stop) -> anyhow::Result<Ended> {
+async fn carry_out(
+    job: &Job,
+    state: &Path,
+    wanted: Wanted,
+    shown: Shown,
+    stop: Stop,
+) -> anyhow::Result<Ended> {
     let (mut cli, matches) = line::parsed(job, &wanted)?;
     cli.json |= shown.json;
     cli.run.quiet |= shown.quiet;
+    // Whoever runs the job, by hand or as a service, knows the same.
+    cli.connection.notes = Some(state.to_owned());
     let recorder = Some(Arc::new(Recorder::new(job.account_depth)));
-    let watchers = Watchers { recorder, ..Watchers::default() };
+    let watchers = Watchers { recorder, silent: shown.silent, ..Watchers::default() };
     mirror::carry_out(&cli, &matches, watchers, stop).await
 }
 

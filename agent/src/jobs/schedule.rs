@@ -1,0 +1,207 @@
+//! When a job is due: every so often or by a cron line, within hours of the day.
+
+use std::str::FromStr as _;
+
+use anyhow::{Context as _, bail};
+use croner::Cron;
+use jiff::civil::Time;
+use jiff::{SignedDuration, Zoned};
+
+use super::config::{Job, Schedule};
+
+/// When the runs of a job begin.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    when: When,
+    /// Runs begin only within these; at any time if there are none.
+    windows: Vec<Hours>,
+}
+
+#[derive(Debug, Clone)]
+enum When {
+    Every(SignedDuration),
+    Cron(Box<Cron>),
+}
+
+/// A span of the day, such as `19:00-07:00`: its beginning belongs to it, its end does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hours {
+    from: Time,
+    to: Time,
+}
+
+impl Hours {
+    /// Reads `HH:MM-HH:MM`.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let wrong =
+            || format!("\"{}\" is no span of hours such as 19:00-07:00", text.escape_debug());
+        let (from, to) = text.split_once('-').with_context(wrong)?;
+        let time = |text: &str| -> anyhow::Result<Time> {
+            // The end of the day is the beginning of the next.
+            let text = if text.trim() == "24:00" { "00:00" } else { text.trim() };
+            let (hour, minute) = text.split_once(':').with_context(wrong)?;
+            Time::new(hour.parse().with_context(wrong)?, minute.parse().with_context(wrong)?, 0, 0)
+                .with_context(wrong)
+        };
+        Ok(Self { from: time(from)?, to: time(to)? })
+    }
+
+    /// Whether a time of the day is within it. A span from a time to the same time is all of the day.
+    pub fn contains(&self, time: Time) -> bool {
+        if self.from < self.to {
+            self.from <= time && time < self.to
+        } else {
+            self.from <= time || time < self.to
+        }
+    }
+}
+
+impl Plan {
+    /// The plan of a job; `None` if it is run by hand only.
+    ///
+    /// # Errors
+    /// What makes no sense.
+    pub fn of(job: &Job) -> anyhow::Result<Option<Self>> {
+        let windows = job.windows.iter().map(|text| Hours::parse(text));
+        let windows = windows.collect::<anyhow::Result<_>>().context("`windows`")?;
+        let when = match &job.schedule {
+            None if job.windows.is_empty() => return Ok(None),
+            None => bail!("`windows` without a `schedule`: say how often the job is to run"),
+            Some(Schedule::Every(text)) => When::Every(every(text).context("`schedule.every`")?),
+            Some(Schedule::Cron(line)) => {
+                let cron = Cron::from_str(line)
+                    .with_context(|| format!("`schedule.cron`: \"{}\"", line.escape_debug()))?;
+                When::Cron(Box::new(cron))
+            }
+        };
+        Ok(Some(Self { when, windows }))
+    }
+
+    /// When the job is to run next: `now` if it is due, or was due and did not run. `last` is when
+    /// its last run began. `None` when a cron line names no moment to come.
+    pub fn next(&self, last: Option<&Zoned>, now: &Zoned) -> Option<Zoned> {
+        let due = match (&self.when, last) {
+            (When::Every(_), None) => now.clone(),
+            (When::Every(span), Some(last)) => last.saturating_add(*span),
+            // One that was missed is made up for, once; before the first run nothing was.
+            (When::Cron(cron), last) => {
+                cron.find_next_occurrence(last.unwrap_or(now), last.is_none()).ok()?
+            }
+        };
+        let due = due.max(now.clone());
+        if self.windows.is_empty() || self.windows.iter().any(|hours| hours.contains(due.time())) {
+            return Some(due);
+        }
+        self.windows.iter().filter_map(|hours| next_time(&due, hours.from)).min()
+    }
+}
+
+/// The next moment after `after` at which clocks show `time`.
+fn next_time(after: &Zoned, time: Time) -> Option<Zoned> {
+    let mut day = after.date();
+    // A day may lack the time, when clocks are put forward; the moment after it is taken then.
+    for _ in 0..2 {
+        let moment = day.to_datetime(time).to_zoned(after.time_zone().clone()).ok()?;
+        if moment > *after {
+            return Some(moment);
+        }
+        day = day.tomorrow().ok()?;
+    }
+    None
+}
+
+/// How often.
+fn every(text: &str) -> anyhow::Result<SignedDuration> {
+    let wrong = || format!("\"{}\" is no time such as 15m or 1h30m", text.escape_debug());
+    let span: SignedDuration = text.parse().ok().with_context(wrong)?;
+    if span < SignedDuration::from_secs(1) {
+        bail!("{}: it has to be at least a second", wrong());
+    }
+    Ok(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::load;
+
+    fn plan(text: &str) -> anyhow::Result<Option<Plan>> {
+        let text = format!("[jobs.a]\nsources = [\"a/\"]\ntarget = \"b\"\n{text}");
+        Plan::of(&load::parse(&text)?.jobs["a"])
+    }
+
+    fn at(text: &str) -> Zoned {
+        text.parse().expect("a moment")
+    }
+
+    fn next(text: &str, last: Option<&str>, now: &str) -> String {
+        let plan = plan(text).expect("it makes sense").expect("a plan");
+        let next = plan.next(last.map(at).as_ref(), &at(now)).expect("some time");
+        next.to_string()
+    }
+
+    #[test]
+    fn every_so_often_and_at_once_when_it_is_late() {
+        let text = "schedule.every = \"15m\"";
+        let now = "2026-11-26T10:00:00+01:00[Europe/Paris]";
+        assert_eq!(next(text, None, now), now);
+        let before = "2026-11-26T09:50:00+01:00[Europe/Paris]";
+        assert_eq!(next(text, Some(before), now), "2026-11-26T10:05:00+01:00[Europe/Paris]");
+        let long_ago = "2026-11-25T09:50:00+01:00[Europe/Paris]";
+        assert_eq!(next(text, Some(long_ago), now), now);
+    }
+
+    #[test]
+    fn by_cron_and_once_for_what_was_missed() {
+        let text = "schedule.cron = \"30 2 * * *\"";
+        let now = "2026-11-26T10:00:00+01:00[Europe/Paris]";
+        assert_eq!(next(text, None, now), "2026-11-27T02:30:00+01:00[Europe/Paris]");
+        let today = "2026-11-26T02:30:00+01:00[Europe/Paris]";
+        assert_eq!(next(text, Some(today), now), "2026-11-27T02:30:00+01:00[Europe/Paris]");
+        let before = "2026-11-24T02:30:00+01:00[Europe/Paris]";
+        assert_eq!(next(text, Some(before), now), now);
+    }
+
+    #[test]
+    fn only_within_the_windows() {
+        let text = "schedule.every = \"15m\"\nwindows = [\"19:00-07:00\", \"12:00-13:00\"]";
+        let noon = "2026-11-26T12:00:00+01:00[Europe/Paris]";
+        assert_eq!(next(text, None, "2026-11-26T10:00:00+01:00[Europe/Paris]"), noon);
+        assert_eq!(
+            next(text, None, "2026-11-26T12:30:00+01:00[Europe/Paris]"),
+            "2026-11-26T12:30:00+01:00[Europe/Paris]"
+        );
+        assert_eq!(
+            next(text, None, "2026-11-26T13:00:00+01:00[Europe/Paris]"),
+            "2026-11-26T19:00:00+01:00[Europe/Paris]"
+        );
+        assert_eq!(
+            next(text, None, "2026-11-26T03:00:00+01:00[Europe/Paris]"),
+            "2026-11-26T03:00:00+01:00[Europe/Paris]"
+        );
+        let evening = "schedule.every = \"15m\"\nwindows = [\"22:00-24:00\"]";
+        assert_eq!(
+            next(evening, None, "2026-11-26T00:10:00+01:00[Europe/Paris]"),
+            "2026-11-26T22:00:00+01:00[Europe/Paris]"
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        for (text, part) in [
+            ("schedule.every = \"soon\"", "schedule.every"),
+            ("schedule.every = \"0s\"", "at least a second"),
+            ("schedule.cron = \"every day\"", "schedule.cron"),
+            ("windows = [\"19:00-07:00\"]", "without a `schedule`"),
+            ("schedule.every = \"1h\"\nwindows = [\"19-7\"]", "`windows`"),
+            ("schedule.every = \"1h\"\nwindows = [\"25:00-07:00\"]", "`windows`"),
+        ] {
+            let error = format!("{:#}", plan(text).expect_err(text));
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        assert!(plan("").expect("it makes sense").is_none());
+    }
+}

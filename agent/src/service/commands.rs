@@ -1,0 +1,199 @@
+//! Installs the agent's service and steers it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use bascule_engine::outcome::ExitCode;
+use bascule_platform::log::{self, Destination, Format};
+use bascule_platform::service::foreground::{self, Instead};
+use bascule_platform::service::{self, Control, Logs, Service as Described, ServiceError, unit};
+use zeroize::Zeroizing;
+
+use super::options::{Install, LogFormat, Run, Service};
+use super::scheduler;
+use crate::jobs::load::{self, Loaded};
+use crate::location::Location;
+
+/// What root keeps when all it does is to read sources.
+const TO_READ: [&str; 1] = ["DAC_READ_SEARCH"];
+/// What root keeps to write exact copies on this machine.
+const TO_WRITE: [&str; 6] =
+    ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "MKNOD"];
+
+/// Does what was asked for; gives the exit code. `control` is the way to a manager that does not
+/// send signals.
+///
+/// # Errors
+/// Why it could not be done.
+pub async fn run(asked: &Service, control: Option<Control>) -> anyhow::Result<u8> {
+    match asked {
+        Service::Install(install) => {
+            service::check_name(&install.which.name)?;
+            if install.print {
+                print!("{}", printed(install)?);
+                return Ok(0);
+            }
+            let described = described(install)?;
+            let config = install.configuration.config.as_deref();
+            let instead = instead(&install.which.name, config);
+            let manager = service::manager(install.root.as_deref(), &instead)?;
+            told(&manager.install(&described, !install.no_start)?);
+        }
+        Service::Uninstall(which) => {
+            let name = &which.which.name;
+            let manager = service::manager(which.root.as_deref(), &instead(name, None))?;
+            told(&manager.uninstall(name)?);
+        }
+        Service::Start(which) => manager(&which.name)?.start(&which.name)?,
+        Service::Stop(which) => manager(&which.name)?.stop(&which.name)?,
+        Service::Restart(which) => manager(&which.name)?.restart(&which.name)?,
+        Service::Reload(which) => manager(&which.name)?.reload(&which.name)?,
+        Service::Status(which) => {
+            let status = manager(&which.name)?.status(&which.name)?;
+            print!("{}", status.text);
+            return Ok(status.state.exit_code());
+        }
+        Service::Logs(shown) => {
+            let name = &shown.which.name;
+            let logs = Logs { lines: shown.lines, follow: shown.follow };
+            let folder = foreground::log_folder(name);
+            match service::manager(None, &instead(name, None)) {
+                Err(ServiceError::NoManager(_)) if folder.is_dir() => {
+                    foreground::show_log(&folder, logs)?;
+                }
+                manager => manager?.logs(name, logs)?,
+            }
+        }
+        Service::Run(run) => {
+            start_log(run);
+            let control = match control {
+                Some(control) => control,
+                None => Control::by_signals(true).context("signals cannot be caught")?,
+            };
+            let ran = scheduler::run(run.configuration.config.as_deref(), control).await;
+            if let Err(error) = &ran {
+                let error = format!("{error:#}");
+                tracing::error!(event = "service.unstarted", error, "the service cannot start");
+            }
+            ran?;
+        }
+    }
+    Ok(0)
+}
+
+fn manager(name: &str) -> anyhow::Result<Box<dyn service::Manager>> {
+    service::check_name(name)?;
+    Ok(service::manager(None, &instead(name, None))?)
+}
+
+fn told(lines: &[String]) {
+    for line in lines {
+        println!("{line}");
+    }
+}
+
+fn start_log(run: &Run) {
+    let destination = match &run.log_dir {
+        Some(path) => Destination::Folder { path: path.clone(), keep: run.log_keep },
+        None => Destination::Standard,
+    };
+    log::start(&log::Settings {
+        program: "bascule",
+        destination,
+        otherwise: Destination::Standard,
+        format: run.log_format.map(|format| match format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        }),
+        verbose: run.verbose,
+        event_source: run.windows_service.clone(),
+    });
+}
+
+fn printed(install: &Install) -> anyhow::Result<String> {
+    if cfg!(windows) {
+        bail!("there are no unit files on Windows: nothing to print");
+    }
+    Ok(unit::service(&described(install)?, "bascule service install")?)
+}
+
+/// The agent as a service.
+fn described(install: &Install) -> anyhow::Result<Described> {
+    let loaded = Loaded::open(install.configuration.config.as_deref())?;
+    if loaded.config.jobs.values().all(|job| job.schedule.is_none()) {
+        bail!(
+            "no job of {} has a schedule: say when it is to run with `schedule.every = \"15m\"`",
+            loaded.file.display()
+        );
+    }
+    let file = std::path::absolute(&loaded.file).context("the configuration's path")?;
+    let writes = writes(&loaded)?;
+    let capabilities = if writes.len() > 1 { TO_WRITE.to_vec() } else { TO_READ.to_vec() };
+    let name = install.which.name.clone();
+    Ok(Described {
+        display_name: "Bascule agent".into(),
+        description: "Bascule agent: mirrors when its jobs are due".into(),
+        documentation: "man:rsync(1)".into(),
+        program: std::env::current_exe().context("this program's own path")?,
+        arguments: arguments(&name, &file),
+        name,
+        user: install.user.clone(),
+        password: install.password_file.as_deref().map(password).transpose()?,
+        makes_special_files: writes.len() > 1,
+        writes,
+        capabilities,
+        user_capabilities: Vec::new(),
+        hopeless: Some(ExitCode::Syntax.code()),
+        sockets: Vec::new(),
+    })
+}
+
+/// How the manager starts the agent.
+fn arguments(name: &str, config: &Path) -> Vec<OsString> {
+    let mut line: Vec<OsString> = vec!["service".into(), "run".into()];
+    let mut option = OsString::from("--config=");
+    option.push(config);
+    line.push(option);
+    if cfg!(windows) {
+        line.extend(["--windows-service".into(), name.into()]);
+        line.extend(["--log-dir".into(), foreground::log_folder(name).into()]);
+    }
+    line
+}
+
+/// The places that the agent writes to: its state, and the targets on this machine.
+fn writes(loaded: &Loaded) -> anyhow::Result<Vec<PathBuf>> {
+    let mut writes = vec![loaded.state()?];
+    for job in loaded.config.jobs.values() {
+        if let Location::Local(path) = Location::parse(job.target.as_ref())? {
+            writes.push(std::path::absolute(path).context("a target's path")?);
+        }
+    }
+    writes.dedup();
+    Ok(writes)
+}
+
+/// How to run the agent without a manager.
+fn instead(name: &str, config: Option<&Path>) -> Instead {
+    let config = config.map(Path::to_owned).or_else(|| load::default_file().ok());
+    let config = config.map(|file| std::path::absolute(&file).unwrap_or(file)).unwrap_or_default();
+    Instead {
+        program: std::env::current_exe().unwrap_or_else(|_| "bascule".into()),
+        arguments: vec![
+            "service".into(),
+            "run".into(),
+            format!("--config={}", config.display()),
+            format!("--log-dir={}", foreground::log_folder(name).display()),
+        ],
+    }
+}
+
+fn password(file: &Path) -> anyhow::Result<Zeroizing<String>> {
+    if cfg!(not(windows)) {
+        bail!("only Windows asks for a service account's password");
+    }
+    let text = bascule_platform::secret::read_as(file, "the password file")?;
+    let text = std::str::from_utf8(&text).context("the password is no text")?;
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}

@@ -1,0 +1,8 @@
+//! `bascule service`: the agent as a service of systemd or of Windows, which runs the jobs when they
+//! are due.
+//!
+//! [`options`] is its command line, [`scheduler`] does the work, [`commands`] installs and steers it.
+
+pub mod commands;
+pub mod options;
+pub mod scheduler;

@@ -1,0 +1,283 @@
+//! Runs each job when it is due, and says in the log what came of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bascule_engine::stop::Stop;
+use bascule_platform::service::control::Word;
+use bascule_platform::service::{Control, Order};
+use jiff::{SignedDuration, Timestamp, Zoned};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::converge::command::{after_failures, standing};
+use crate::converge::verdict::{Goal, Verdict};
+use crate::history::store::Store;
+use crate::history::{Ended, Verdict as RunVerdict};
+use crate::jobs::line::Wanted;
+use crate::jobs::load::Loaded;
+use crate::jobs::run::{self, Shown};
+use crate::jobs::schedule::Plan;
+
+/// The clock is looked at this often while a job is waited for: it may be set, and machines sleep.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
+/// How long to wait when a job cannot even be begun.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Watches the jobs of `file` until the order to end.
+///
+/// # Errors
+/// When the configuration cannot be used.
+pub async fn run(file: Option<&Path>, mut control: Control) -> anyhow::Result<()> {
+    let loaded = Loaded::open(file)?;
+    let file = loaded.file.clone();
+    // A state folder that cannot be written is better known now than at the first run.
+    Store::open(&loaded.state()?)?;
+    let (send, jobs) = watch::channel(Arc::new(loaded));
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let stop = Stop::new();
+    let mut tasks =
+        Tasks { jobs, stop: stop.clone(), tell, running: JoinSet::new(), names: Names::default() };
+    let watched = tasks.start_new();
+    control.say(Word::Ready(&watching(watched)));
+    tracing::info!(event = "service.ready", jobs = watched, "ready");
+    loop {
+        tokio::select! {
+            order = control.order() => match order {
+                Ok(Order::Stop) => break,
+                Ok(Order::Reload) => {
+                    control.say(Word::Reloading);
+                    reload(&file, &send);
+                    let watched = tasks.start_new();
+                    control.say(Word::Ready(&watching(watched)));
+                }
+                Err(error) => {
+                    tracing::error!(event = "service.signals_lost", %error, "signals cannot be caught");
+                    std::future::pending::<()>().await;
+                }
+            },
+            Some(text) = told.recv() => control.say(Word::Status(&text)),
+        }
+    }
+    tracing::info!(event = "service.stopping", "stopping");
+    control.say(Word::Stopping("waiting for runs to end"));
+    stop.stop();
+    while tasks.running.join_next().await.is_some() {}
+    tracing::info!(event = "service.stopped", "stopped");
+    Ok(())
+}
+
+fn watching(jobs: usize) -> String {
+    if jobs == 1 { "watching 1 job".to_owned() } else { format!("watching {jobs} jobs") }
+}
+
+fn reload(file: &Path, send: &watch::Sender<Arc<Loaded>>) {
+    match Loaded::open(Some(file)) {
+        Ok(loaded) => {
+            let jobs = loaded.config.jobs.len();
+            tracing::info!(event = "config.reloaded", jobs, "configuration reloaded");
+            send.send_replace(Arc::new(loaded));
+        }
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(
+                event = "config.bad",
+                error,
+                "bad configuration, the last good one stays in force"
+            );
+        }
+    }
+}
+
+/// The jobs that somebody tends.
+type Names = Arc<Mutex<Vec<String>>>;
+
+/// One task for each job that has a schedule.
+struct Tasks {
+    jobs: watch::Receiver<Arc<Loaded>>,
+    stop: Stop,
+    tell: mpsc::UnboundedSender<String>,
+    running: JoinSet<()>,
+    names: Names,
+}
+
+impl Tasks {
+    /// Starts what the configuration has and nobody tends yet; gives the number of jobs with a
+    /// schedule.
+    fn start_new(&mut self) -> usize {
+        let loaded = Arc::clone(&self.jobs.borrow());
+        let mut watched = 0;
+        for (name, job) in &loaded.config.jobs {
+            if job.schedule.is_none() {
+                tracing::info!(
+                    event = "job.by_hand",
+                    job = name,
+                    "runs by hand only: it has no schedule"
+                );
+                continue;
+            }
+            watched += 1;
+            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            if names.contains(name) {
+                continue;
+            }
+            names.push(name.clone());
+            let tending = Tending {
+                name: name.clone(),
+                jobs: self.jobs.clone(),
+                stop: self.stop.clone(),
+                tell: self.tell.clone(),
+                names: Arc::clone(&self.names),
+                verdict: None,
+                failures: 0,
+            };
+            self.running.spawn(tending.tend());
+        }
+        watched
+    }
+}
+
+/// Looks after one job.
+struct Tending {
+    name: String,
+    jobs: watch::Receiver<Arc<Loaded>>,
+    stop: Stop,
+    tell: mpsc::UnboundedSender<String>,
+    names: Names,
+    /// The verdict that was last told.
+    verdict: Option<Verdict>,
+    /// Runs that failed since the last that did not.
+    failures: u32,
+}
+
+impl Tending {
+    async fn tend(mut self) {
+        let mut not_before = Zoned::now();
+        while !self.stop.is_stopped() {
+            let loaded = Arc::clone(&self.jobs.borrow_and_update());
+            let plan = loaded.config.jobs.get(&self.name).map(Plan::of);
+            // It has gone from the configuration, or is run by hand from now on.
+            let Some(Ok(Some(plan))) = plan else { break };
+            let last = match last_began(&loaded, &self.name) {
+                Ok(last) => last,
+                Err(error) => {
+                    self.trouble(&error).await;
+                    continue;
+                }
+            };
+            let now = Zoned::now();
+            let Some(due) = plan.next(last.as_ref(), &now.clone().max(not_before.clone())) else {
+                tracing::warn!(
+                    event = "job.never",
+                    job = self.name,
+                    "its schedule names no moment to come"
+                );
+                break;
+            };
+            if due > now {
+                tokio::select! {
+                    () = until(&due) => {}
+                    // Either way everything is looked at again.
+                    _ = self.jobs.changed() => {}
+                    () = bascule_session::client::stopped(&self.stop) => {}
+                }
+                continue;
+            }
+            match self.run(&loaded).await {
+                Ok(()) => {
+                    let wait = SignedDuration::try_from_secs_f64(after_failures(self.failures));
+                    not_before = Zoned::now().saturating_add(wait.unwrap_or(SignedDuration::ZERO));
+                }
+                Err(error) => self.trouble(&error).await,
+            }
+        }
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| *name != self.name);
+    }
+
+    /// Tells why a run could not be begun, and waits a while.
+    async fn trouble(&self, error: &anyhow::Error) {
+        let error = format!("{error:#}");
+        tracing::error!(event = "run.unbegun", job = self.name, error, "the job could not be run");
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = bascule_session::client::stopped(&self.stop) => {}
+        }
+    }
+
+    async fn run(&mut self, loaded: &Loaded) -> anyhow::Result<()> {
+        tracing::info!(event = "run.started", job = self.name, "run started");
+        let shown = Shown { silent: true, ..Shown::default() };
+        let ended =
+            run::run(loaded, &self.name, Wanted::default(), shown, self.stop.clone()).await?;
+        let verdict = RunVerdict::of(ended.exit);
+        self.failures = if verdict == RunVerdict::Failed { self.failures + 1 } else { 0 };
+        self.log(&ended, verdict);
+        self.stand(loaded, verdict)
+    }
+
+    fn log(&self, ended: &Ended, verdict: RunVerdict) {
+        let Ended { counters, seconds, .. } = ended;
+        tracing::info!(
+            event = "run.ended",
+            job = self.name,
+            verdict = verdict.as_str(),
+            code = ended.exit.code(),
+            seconds,
+            files_listed = counters.listed_files,
+            files_sent = counters.transferred,
+            bytes_sent = counters.transferred_bytes,
+            deleted = counters.deleted,
+            problems = ended.problems.len(),
+            attempts = ended.attempts,
+            "run ended"
+        );
+        if let Some(error) = &ended.error {
+            tracing::warn!(event = "run.failed", job = self.name, error, "the run ended early");
+        }
+        // Names of files are of no concern to those who read logs; the history has them.
+        for problem in &ended.problems {
+            tracing::debug!(event = "run.problem", job = self.name, %problem, "problem");
+        }
+    }
+
+    /// Says where the series of runs stands, when that has changed.
+    fn stand(&mut self, loaded: &Loaded, ended: RunVerdict) -> anyhow::Result<()> {
+        let store = Store::open(&loaded.state()?)?;
+        let goal = Goal::of(loaded.job(&self.name)?)?;
+        let now = standing(&store, &self.name, &goal, 0.0, Timestamp::now())?;
+        let next = now.next.map(|forecast| forecast.seconds);
+        let last = now.last.map(|forecast| forecast.seconds);
+        let reason = now.reasons.join("; ");
+        if self.verdict.replace(now.verdict) != Some(now.verdict) {
+            tracing::info!(
+                event = "job.verdict",
+                job = self.name,
+                verdict = now.verdict.as_str(),
+                reason,
+                next_run_seconds = next,
+                final_run_seconds = last,
+                "the series of runs stands like this"
+            );
+        }
+        // The manager may not be listening.
+        let _ = self.tell.send(format!("{}: {ended}, {}", self.name, now.verdict));
+        Ok(())
+    }
+}
+
+fn last_began(loaded: &Loaded, job: &str) -> anyhow::Result<Option<Zoned>> {
+    let state: PathBuf = loaded.state()?;
+    let store = Store::open(&state)?;
+    let last = store.last(Some(job), 1).context("the history cannot be read")?.pop();
+    Ok(last.map(|run| run.began.to_zoned(jiff::tz::TimeZone::system())))
+}
+
+async fn until(due: &Zoned) {
+    while let Some(left) =
+        Duration::try_from(due.duration_since(&Zoned::now())).ok().filter(|left| !left.is_zero())
+    {
+        tokio::time::sleep(left.min(LOOK_AT_CLOCK)).await;
+    }
+}

@@ -1,0 +1,164 @@
+//! `bascule service run`: jobs when they are due, told in the log, read anew, ended in order.
+#![cfg(unix)]
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStderr, Stdio};
+
+use bascule_tests::job::World;
+use bascule_tests::peer::{Daemon, Whose};
+use bascule_tests::relay::Relay;
+use bascule_tests::scratch::{T0, file, noise};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A running service and its log.
+struct Service {
+    child: Child,
+    log: std::io::Lines<BufReader<ChildStderr>>,
+    said: Vec<String>,
+}
+
+impl Service {
+    fn start(world: &World) -> Self {
+        let mut command = world.command(&["service", "run", "--log-format=json"]);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        Self { child, log, said: Vec::new() }
+    }
+
+    /// Waits for the event `name` for which `is_it` holds.
+    fn wait_for(&mut self, name: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        for line in self.log.by_ref() {
+            let line = line.expect("text");
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            self.said.push(line);
+            if event["event"] == name && is_it(&event) {
+                return event;
+            }
+        }
+        panic!("it ended before {name}: {:#?}", self.said);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    fn code(&mut self) -> Option<i32> {
+        // Whoever waits has to go on reading.
+        let rest: Vec<String> = self.log.by_ref().map_while(Result::ok).collect();
+        self.said.extend(rest);
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const OFTEN: &str = "schedule.every = \"1s\"\noptions = [\"--retries=0\"]\n\
+    goal = { under = \"1h\", max_files = 2 }\n";
+
+fn is_complete(files: u64) -> impl Fn(&Value) -> bool {
+    move |event| event["verdict"] == "complete" && event["files_sent"] == files
+}
+
+#[test]
+fn runs_what_is_due_and_follows_its_configuration() {
+    let mut world = World::new(Whose::Ours, OFTEN);
+    let mut service = Service::start(&world);
+    let ready = service.wait_for("service.ready", |_| true);
+    assert_eq!(ready["jobs"], 1, "{ready}");
+    service.wait_for("run.ended", is_complete(4));
+    service.wait_for("job.verdict", |event| event["verdict"] == "converging");
+    world.assert_equal();
+    world.write("joe/inbox/new.imap");
+    service.wait_for("run.ended", is_complete(1));
+    service.wait_for("job.verdict", |event| event["verdict"] == "converged");
+    assert!(
+        !service.said.iter().any(|line| line.contains("new.imap")),
+        "logs do not name messages: {:#?}",
+        service.said
+    );
+
+    // A bad configuration changes nothing, a good one counts at once.
+    let port = world.daemon.port;
+    world.configure(port, "schedule.evry = \"1s\"\n");
+    service.signal(Signal::HUP);
+    let bad = service.wait_for("config.bad", |_| true);
+    assert!(bad["error"].as_str().is_some_and(|text| text.contains("line")), "{bad}");
+    world.write("joe/inbox/still.imap");
+    service.wait_for("run.ended", is_complete(1));
+    let second = format!(
+        "{OFTEN}[jobs.copy]\nsources = [\"{}/\"]\ntarget = \"{}\"\nschedule.every = \"1s\"\n",
+        world.at("from").display(),
+        world.at("copy").display(),
+    );
+    world.configure(port, &second);
+    service.signal(Signal::HUP);
+    service.wait_for("config.reloaded", |event| event["jobs"] == 2);
+    service.wait_for("run.ended", |event| event["job"] == "copy" && event["verdict"] == "complete");
+    assert!(world.at("copy/joe/inbox/still.imap").exists());
+
+    // The daemon goes and comes back.
+    let config = world.daemon_config();
+    world.daemon.end();
+    service.wait_for("run.failed", |event| event["job"] == "mail");
+    world.write("joe/inbox/later.imap");
+    world.daemon = Daemon::start_at(Whose::Ours, &world.at(""), &config, "127.0.0.1", port);
+    service.wait_for("run.ended", |event| event["job"] == "mail" && event["files_sent"] == 1);
+    world.assert_equal();
+
+    service.signal(Signal::TERM);
+    assert_eq!(service.code(), Some(0), "{:#?}", service.said);
+    assert!(service.said.iter().any(|line| line.contains("service.stopped")));
+}
+
+#[test]
+fn told_to_stop_it_interrupts_a_run_that_the_next_start_goes_on_with() {
+    let world = World::new(Whose::Ours, OFTEN);
+    file(&world.at("from"), b"joe/big", &noise(1, 8 << 20), 0o644, (T0, 5)).expect("a file");
+    let relay = Relay::before(world.daemon.port);
+    relay.allow_until_silence(2 << 20);
+    world.configure(relay.port, OFTEN);
+    let mut service = Service::start(&world);
+    service.wait_for("run.started", |_| true);
+    while relay.left() > 0 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    service.signal(Signal::TERM);
+    service.wait_for("run.ended", |event| event["verdict"] == "interrupted");
+    assert_eq!(service.code(), Some(0), "{:#?}", service.said);
+    world.configure(world.daemon.port, OFTEN);
+    let mut service = Service::start(&world);
+    service.wait_for("run.ended", |event| event["verdict"] == "complete");
+    service.signal(Signal::TERM);
+    assert_eq!(service.code(), Some(0));
+    world.assert_equal();
+    let history = world.json(&["history", "--json"]);
+    assert_eq!(history[0]["verdict"], "interrupted", "{history}");
+}
+
+#[test]
+fn says_why_it_cannot_start() {
+    let world = World::new(Whose::Ours, "nonsense = 1\n");
+    let mut service = Service::start(&world);
+    service.wait_for("service.unstarted", |event| {
+        event["error"].as_str().is_some_and(|text| text.contains("nonsense"))
+    });
+    assert_eq!(service.code(), Some(1));
+    // A job without a schedule is nothing for a service.
+    world.configure(world.daemon.port, "");
+    let ran = world.bascule(&["service", "install", "--print"]);
+    assert!(ran.code == 1 && ran.said.contains("schedule.every"), "{}", ran.said);
+    world.configure(world.daemon.port, "schedule.every = \"15m\"\n");
+    let ran = world.bascule(&["service", "install", "--print"]);
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    let state = world.at("state").display().to_string();
+    for line in ["Type=notify", "CapabilityBoundingSet=CAP_DAC_READ_SEARCH\n", &state] {
+        assert!(ran.said.contains(line), "{line}: {}", ran.said);
+    }
+}
