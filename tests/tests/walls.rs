@@ -202,3 +202,78 @@ fn a_directory_that_turns_into_a_symlink_leads_nowhere() {
         assert_eq!(describe(&outside, true).expect("a tree"), before, "{more}");
     }
 }
+
+#[test]
+fn folders_that_a_client_names_do_not_lead_out_of_the_module() {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let root = scratch.path();
+    let (module, outside) = (root.join("module"), root.join("outside"));
+    file(&outside, b"canary", b"outside", 0o644, (T0, 0)).expect("a file");
+    let before = describe(&outside, true).expect("a tree");
+    let daemon = daemon(root, "landlock = no");
+    let url = format!("rsync://127.0.0.1:{}/m/", daemon.port);
+    let from = format!("{}/", root.join("from").display());
+    file(&root.join("from"), b"file", &noise(2, 90_000), 0o644, (T0 + 9, 0)).expect("a file");
+    for place in ["backup-dir", "partial-dir", "temp-dir"] {
+        for target in ["../outside", &outside.display().to_string()] {
+            let _ = fs::remove_dir_all(&module);
+            file(&module, b"file", &noise(1, 90_000), 0o644, (T0, 0)).expect("a file");
+            symlink(target, module.join("way")).expect("a symlink");
+            for dir in ["way", "way/below", "../outside"] {
+                let options = [format!("--{place}={dir}"), "--backup".to_owned()];
+                let options = if place == "backup-dir" { &options[..] } else { &options[..1] };
+                let mut command = Command::new("rsync");
+                command.arg("-a").args(options).args([&from, &url]).stdin(Stdio::null());
+                // Refused, or kept within the module: what counts is what it touched.
+                let said = command.output().expect("rsync is installed");
+                let said = String::from_utf8_lossy(&said.stderr).into_owned();
+                assert_eq!(
+                    describe(&outside, true).expect("a tree"),
+                    before,
+                    "{options:?}: {said}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn folders_that_a_client_names_are_not_what_the_module_hides() {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let (module, from) = (scratch.path().join("module"), scratch.path().join("from"));
+    let hidden = module.join("hidden");
+    file(&from, b"file", &noise(2, 90_000), 0o644, (T0 + 9, 0)).expect("a file");
+    // What is hidden is just what comes: as a basis it would be matched.
+    file(&hidden, b"file", &noise(2, 90_000), 0o644, (T0, 0)).expect("a file");
+    file(&module, b"shown/file.key", b"hidden as well", 0o644, (T0, 0)).expect("a file");
+    let is_hidden = |name: &Vec<u8>| name.starts_with(b"hidden") || name.ends_with(b".key");
+    let what_is_hidden = || {
+        let mut tree = describe(&module, true).expect("a tree");
+        tree.retain(|name, _| is_hidden(name));
+        tree
+    };
+    let before = what_is_hidden();
+    assert_eq!(before.len(), 3);
+    let daemon = daemon(scratch.path(), "exclude = /hidden *.key");
+    let url = format!("rsync://127.0.0.1:{}/m/", daemon.port);
+    let from = format!("{}/", from.display());
+    for (options, code) in [
+        (&["--backup", "--backup-dir=hidden"][..], 4),
+        (&["--backup", "--backup-dir=hidden/below"], 4),
+        (&["--backup", "--backup-dir=/hidden"], 4),
+        (&["--backup", "--backup-dir=shown", "--suffix=.key"], 23),
+        (&["--temp-dir=hidden"], 4),
+        (&["--temp-dir=/hidden"], 4),
+        (&["--partial-dir=hidden"], 0),
+        (&["--partial-dir=hidden", "--delay-updates"], 23),
+    ] {
+        file(&module, b"file", &noise(1, 90_000), 0o644, (T0, 0)).expect("a file");
+        let mut command = Command::new("rsync");
+        command.args(["-a", "--stats"]).args(options).args([&from, &url]).stdin(Stdio::null());
+        let ran = command.output().expect("rsync is installed");
+        let said = String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned();
+        assert_eq!(ran.status.code(), Some(code), "{options:?}: {said}");
+        assert_eq!(what_is_hidden(), before, "{options:?}: {said}");
+        assert!(code != 0 || said.contains("Matched data: 0 bytes"), "{options:?}: {said}");
+    }
+}

@@ -8,6 +8,7 @@ use bascule_wire::Options;
 use bascule_wire::flist::Kind;
 use jiff::civil::DateTime;
 
+use crate::filter::ModuleView;
 use crate::generator::dir_times::ChangedDirs;
 use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
@@ -26,6 +27,8 @@ const COPY: usize = 256 * 1024;
 pub struct Backups {
     tree: Arc<dyn Target>,
     changed: Arc<ChangedDirs>,
+    /// What a daemon's module hides: no backup takes such a name.
+    module: Option<ModuleView>,
     dir: RelPath,
     suffix: String,
     /// Directories that are known to be there.
@@ -33,7 +36,8 @@ pub struct Backups {
 }
 
 impl Backups {
-    /// The backups that `options` ask for, in `tree`: the destination.
+    /// The backups that `options` ask for, in `tree`: the destination, of which a daemon's `module` may
+    /// hide some.
     ///
     /// # Errors
     /// [`ExitCode::Syntax`] when the directory's name is unusable: nothing has been changed then.
@@ -41,6 +45,7 @@ impl Backups {
         options: &Options,
         tree: &Arc<dyn Target>,
         changed: &Arc<ChangedDirs>,
+        module: Option<ModuleView>,
     ) -> Result<Option<Self>, Fatal> {
         let Some(dir) = options.backup_dir.as_deref() else {
             return Ok(None);
@@ -57,6 +62,7 @@ impl Backups {
         Ok(Some(Self {
             tree: Arc::clone(tree),
             changed: Arc::clone(changed),
+            module,
             dir,
             suffix: options.suffix.clone(),
             made: Mutex::new(HashSet::new()),
@@ -181,9 +187,14 @@ impl Backups {
         let (parent, base) = path.split();
         let base = [base, self.suffix.as_bytes()].concat();
         let dir = self.dir.join(parent.as_bytes()).map_err(unusable)?;
+        let place = dir.join(&base).map_err(unusable)?;
+        if self.module.as_ref().is_some_and(|module| module.hides_on_the_way(&place, false)) {
+            let text = format!("the module's filter excludes the name of its backup, {place}");
+            return Err(io::Error::new(ErrorKind::PermissionDenied, text));
+        }
         self.make(&dir)?;
-        self.changed.note(dir.clone());
-        dir.join(&base).map_err(unusable)
+        self.changed.note(dir);
+        Ok(place)
     }
 
     /// Makes a directory among the backups, with the owner and mode of the one that it stands for.
@@ -250,7 +261,7 @@ mod tests {
             suffix: ".old".to_owned(),
             ..Options::default()
         };
-        Backups::new(&options, &tree, &Arc::default()).expect("usable").expect("asked for")
+        Backups::new(&options, &tree, &Arc::default(), None).expect("usable").expect("asked for")
     }
 
     #[test]
@@ -292,8 +303,9 @@ mod tests {
             backup_dir: Some(format!("{TRASH}/2026-11-25T10-00-00.000Z").into_bytes()),
             ..Options::default()
         };
-        let backups =
-            Backups::new(&options, &tree, &Arc::default()).expect("usable").expect("asked for");
+        let backups = Backups::new(&options, &tree, &Arc::default(), None)
+            .expect("usable")
+            .expect("asked for");
         assert!(backups.prune(31).is_empty());
         assert!(runs.iter().all(|run| trash.join(run).exists()));
         assert!(backups.prune(30).is_empty());

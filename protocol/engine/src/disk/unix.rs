@@ -308,3 +308,30 @@ impl Target for Disk {
         Some(supplementary.iter().chain([&getegid()]).map(|group| group.as_raw()).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_turned_into_something_else_since_it_was_listed_is_not_opened() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let (module, secret) = (dir.path().join("module"), dir.path().join("secret"));
+        std::fs::create_dir(&module).expect("a folder");
+        std::fs::write(&secret, "not yours").expect("a file");
+        std::fs::write(module.join("file"), "yours").expect("a file");
+        std::os::unix::fs::symlink(&secret, module.join("link")).expect("a symlink");
+        std::os::unix::fs::symlink("file", module.join("within")).expect("a symlink");
+        let kind = FileType::Fifo;
+        mknodat(rustix::fs::CWD, module.join("fifo"), kind, Mode::RUSR, 0).expect("a FIFO");
+        let disk = Disk::open(&module).expect("a tree");
+        let open = |name: &str| {
+            let opened = disk.open(&RelPath::parse(name.as_bytes()).expect("legal"));
+            opened.map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(open("file"), Ok(()));
+        assert_eq!(open("link"), Err("a symlink is in its place".to_owned()));
+        assert_eq!(open("within"), Err("a symlink is in its place".to_owned()));
+        assert_eq!(open("fifo"), Err("it is not a regular file".to_owned()));
+    }
+}

@@ -217,7 +217,7 @@ impl Generator {
     /// A file kept by an interrupted run, to resume from.
     fn partial_basis(&self, path: &RelPath) -> Option<(RelPath, u64)> {
         let dir = self.run.options.partial_dir.as_deref()?;
-        let partial = partial_path(path, dir)?;
+        let partial = partial_path(path, dir, self.module.as_ref())?;
         let metadata = self.tree.metadata(&partial, false).ok()?;
         (metadata.kind == Kind::File).then_some((partial, metadata.size))
     }

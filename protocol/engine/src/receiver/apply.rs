@@ -173,7 +173,7 @@ impl Receiver<'_> {
             None | Some(BasisType::FILE) => Ok(path.clone()),
             Some(BasisType::PARTIAL_DIR) => {
                 let dir = self.run.options.partial_dir.as_deref().ok_or_else(refused)?;
-                partial_path(path, dir).ok_or_else(refused)
+                partial_path(path, dir, self.module.as_ref()).ok_or_else(refused)
             }
             Some(_) => Err(refused()),
         }

@@ -3,10 +3,11 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
+use bascule_wire::Options;
 use bascule_wire::flist::{Kind, Segment};
 
 use crate::empty::EmptyTree;
-use crate::filter::ModuleFilter;
+use crate::filter::{ModuleFilter, ModuleView};
 use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
 use crate::run::{Run, Side};
@@ -93,6 +94,31 @@ pub(super) fn resolve(
         }
         Err(error) => Err(unusable(path, &error)),
     }
+}
+
+/// Refuses a `--temp-dir` or `--backup-dir` that the module hides: what is there would be overwritten
+/// (C: `parse_arguments`). A leading slash stands for the module.
+///
+/// # Errors
+/// [`ExitCode::Unsupported`] then: nothing has been changed.
+pub(super) fn refuse_hidden(options: &Options, module: Option<&ModuleView>) -> Result<(), Fatal> {
+    let Some(module) = module else { return Ok(()) };
+    for (option, dir) in [("temp-dir", &options.temp_dir), ("backup-dir", &options.backup_dir)] {
+        let Some(dir) = dir.as_deref() else { continue };
+        let trimmed: &[u8] = dir.strip_suffix(b"/").unwrap_or(dir);
+        // A path that makes no sense is refused where it is used.
+        let is_hidden = match trimmed.strip_prefix(b"/") {
+            Some(whole) => RelPath::parse(whole)
+                .is_ok_and(|whole| module.filter.hides_on_the_way(&whole, true)),
+            None => RelPath::parse(trimmed).is_ok_and(|dir| module.hides_on_the_way(&dir, true)),
+        };
+        if is_hidden {
+            let name = dir.escape_ascii();
+            let text = format!("the module's filter excludes --{option}={name}: name another");
+            return Err(Fatal::new(ExitCode::Unsupported, text));
+        }
+    }
+    Ok(())
 }
 
 /// The tree of a destination with its `--temp-dir`: relative to the destination or, written with a

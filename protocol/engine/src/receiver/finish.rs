@@ -140,8 +140,13 @@ impl Receiver<'_> {
     }
 
     fn make_partial_dir(&self, path: &RelPath, dir: &[u8]) -> io::Result<RelPath> {
-        let unusable = || io::Error::new(ErrorKind::InvalidInput, "the partial-dir is unusable");
-        let partial = partial_path(path, dir).ok_or_else(unusable)?;
+        let unusable = || {
+            io::Error::new(
+                ErrorKind::InvalidInput,
+                "the partial-dir is unusable, or the module's filter excludes it",
+            )
+        };
+        let partial = partial_path(path, dir, self.module.as_ref()).ok_or_else(unusable)?;
         let parent = partial.parent().ok_or_else(unusable)?;
         match self.tree.create_dir(&parent, 0o700) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),

@@ -89,20 +89,23 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, mut job: Job) -> Result<(), 
         return Ok(());
     }
     let place = destination::resolve(run, &job.destination, job.module.as_ref(), &first)?;
+    let module = job.module.take().map(|filter| ModuleView { filter, base: place.base.clone() });
+    destination::refuse_hidden(&run.options, module.as_ref())?;
+    receiver.module.clone_from(&module);
     let tree = destination::staging(run, &job.destination, &place)?;
     receiver.tree = Arc::clone(&tree);
     receiver.single_name.clone_from(&place.single_name);
     let policy = receiver.policy_for(&*tree, job.umask);
     receiver.policy = Some(policy.clone());
     let changed = Arc::clone(&receiver.changed);
-    let backups = Backups::new(&run.options, &tree, &changed)?.map(Arc::new);
+    let backups = Backups::new(&run.options, &tree, &changed, module.clone())?.map(Arc::new);
     receiver.backups.clone_from(&backups);
     let generator = Generator::new(
         Arc::clone(run),
         Setup {
             tree,
             filters: job.filters,
-            module: job.module.map(|filter| ModuleView { filter, base: place.base }),
+            module,
             inbox,
             requested: Arc::clone(&receiver.requested),
             changed,
@@ -174,10 +177,13 @@ fn out_of_turn() -> Fatal {
 }
 
 /// The partial file that an interrupted run keeps for `path` (`--partial-dir`): beside it, in
-/// `dir`. `None` when `dir` is unusable.
-pub fn partial_path(path: &RelPath, dir: &[u8]) -> Option<RelPath> {
+/// `dir`. `None` when `dir` is unusable, or when the `module` hides it: what is hidden is no basis, and
+/// not overwritten (C: `partial_dir_fname`).
+pub fn partial_path(path: &RelPath, dir: &[u8], module: Option<&ModuleView>) -> Option<RelPath> {
     let (parent, base) = path.split();
-    parent.join(dir).ok()?.join(base).ok()
+    let partial = parent.join(dir).ok()?.join(base).ok()?;
+    let is_hidden = module.is_some_and(|module| module.hides_on_the_way(&partial, false));
+    (!is_hidden).then_some(partial)
 }
 
 struct Receiver<'a> {
@@ -196,6 +202,8 @@ struct Receiver<'a> {
     requested: Arc<Requested>,
     asked: Option<Asked>,
     tree: Arc<dyn Target>,
+    /// What a daemon's module hides, once the destination is known.
+    module: Option<ModuleView>,
     policy: Option<Policy>,
     single_name: Option<RelPath>,
     strong: StrongSum,
@@ -245,6 +253,7 @@ impl<'a> Receiver<'a> {
             requested,
             asked: job.asked.take(),
             tree: Arc::clone(&job.destination.tree),
+            module: None,
             policy: None,
             single_name: None,
             strong: StrongSum::new(&run.negotiated),

@@ -418,6 +418,7 @@ mod tests {
     fn wrong_lists_are_refused() {
         for line in [
             "--server --nosuch . m/",
+            "--server --compress-threads=256 . m/",
             "--server -rw . m/",
             "--server --delete=x . m/",
             "--server --timeout",
