@@ -35,21 +35,17 @@ impl SymlinkTargets {
 }
 
 /// Whether a symlink in the directory `dir` with the target `link` points out of the tree
-/// (`--safe-links`): it is absolute, empty, or climbs above the root at any point.
+/// (`--safe-links`): it is absolute, empty, or climbs above the root. A target that climbs anywhere
+/// but at its very beginning counts as well, wherever it leads now: what it passes through may become
+/// a symlink later (C: `unsafe_symlink`, since 3.4.0).
 pub fn leaves_tree(dir: &[u8], link: &[u8]) -> bool {
     if link.is_empty() || link[0] == b'/' {
         return true;
     }
-    let mut depth = depth(dir);
-    for part in link.split(|byte| *byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." if depth == 0 => return true,
-            b".." => depth -= 1,
-            _ => depth += 1,
-        }
-    }
-    false
+    let parts = || link.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+    let climbs = parts().take_while(|part| *part == b"..").count();
+    let ends_in_climb = link.len() > 3 && link.ends_with(b"/..");
+    climbs > depth(dir) || ends_in_climb || parts().skip(climbs).any(|part| part == b"..")
 }
 
 /// Takes out of `link` what would lead above the root of the tree: a leading slash, and each `..`
@@ -87,10 +83,18 @@ mod tests {
         for link in [&b""[..], b"/etc", b"..", b"../..", b"x/../../y"] {
             assert!(leaves_tree(b"", link), "{link:?}");
         }
-        for link in [&b"x"[..], b"../x", b"./../x", b"a/../../b"] {
+        for link in [&b"x"[..], b"../x", b"..", b"./x", b"..//x", b"a/..b/c"] {
             assert!(!leaves_tree(b"d", link), "{link:?}");
         }
-        assert!(leaves_tree(b"d/e", b"../../../x"));
+        assert!(leaves_tree(b"d/e", b"../../../x") && !leaves_tree(b"d/e", b"../../x"));
+    }
+
+    #[test]
+    fn a_symlink_that_climbs_behind_a_name_is_unsafe() {
+        // `a` may be a symlink, or become one.
+        for link in [&b"a/../b"[..], b"a/../../b", b"a/..", b"../a/../b", b"./../x", b"../.."] {
+            assert!(leaves_tree(b"d/e/f", link), "{link:?}");
+        }
     }
 
     #[test]
