@@ -8,7 +8,8 @@ use bascule_wire::flist::{Device, Kind};
 
 use crate::path::RelPath;
 use crate::tree::{
-    Attributes, Listing, Metadata, Reach, ReadAt, Source, Stage, Synced, Target, TargetAbilities,
+    Attributes, Listing, Metadata, Modes, Reach, ReadAt, Source, Stage, Synced, Target,
+    TargetAbilities,
 };
 
 /// An empty directory that cannot be written.
@@ -23,6 +24,7 @@ impl EmptyTree {
             symlink_times: true,
             symlink_modes: false,
             make_devices: false,
+            modes: Modes::All,
             time_granularity: 1,
             spare_handles: 0,
         })

@@ -139,7 +139,14 @@ pub fn temporary_name(path: &RelPath, attempt: u32) -> RelPath {
     const SUFFIX: usize = 6;
     let (parent, base) = path.split();
     let mut random = RandomState::new().hash_one((base, attempt));
-    let kept = &base[..base.len().min(255 - 2 - SUFFIX)];
+    let mut kept = &base[..base.len().min(255 - 2 - SUFFIX)];
+    // A name in UTF-8 stays one: some disks take no other.
+    if kept.len() < base.len()
+        && std::str::from_utf8(base).is_ok()
+        && let Err(error) = std::str::from_utf8(kept)
+    {
+        kept = &kept[..error.valid_up_to()];
+    }
     let mut name = Vec::with_capacity(kept.len() + 2 + SUFFIX);
     name.push(b'.');
     name.extend_from_slice(kept);
@@ -191,6 +198,8 @@ mod tests {
     fn temporary_names_fit_and_differ() {
         let long = RelPath::parse(&[b'n'; 255]).expect("legal");
         assert_eq!(temporary_name(&long, 0).base().len(), 255);
+        let accents = RelPath::parse("é".repeat(127).as_bytes()).expect("legal");
+        assert!(std::str::from_utf8(temporary_name(&accents, 0).base()).is_ok());
         let path = RelPath::parse(b"dir/name").expect("legal");
         let temporary = temporary_name(&path, 1);
         assert!(temporary.as_bytes().starts_with(b"dir/.name."));

@@ -175,6 +175,15 @@ impl Attributes {
     }
 }
 
+/// Which permission bits a target keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Modes {
+    /// All of them.
+    All,
+    /// Of a regular file, whether its owner may write it; nothing of all else (Windows).
+    OwnerWrite,
+}
+
 /// What a target can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetAbilities {
@@ -186,6 +195,8 @@ pub struct TargetAbilities {
     pub symlink_modes: bool,
     /// Device nodes can be made.
     pub make_devices: bool,
+    /// The permissions that files keep.
+    pub modes: Modes,
     /// Times are stored in multiples of this many nanoseconds.
     pub time_granularity: u32,
     /// Files that one run may hold open at once, beside those that it works on.

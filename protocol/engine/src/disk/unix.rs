@@ -19,7 +19,7 @@ use super::stage::{InPlaceFile, TemporaryFile, create_temporary};
 use super::sync::sync_with_all;
 use crate::path::RelPath;
 use crate::tree::{
-    Attributes, DirEntry, Listing, Metadata, Reach, ReadAt, Source, Stage, Synced, Target,
+    Attributes, DirEntry, Listing, Metadata, Modes, Reach, ReadAt, Source, Stage, Synced, Target,
     TargetAbilities,
 };
 
@@ -180,6 +180,7 @@ impl Target for Disk {
             symlink_times: true,
             symlink_modes: false,
             make_devices: is_root,
+            modes: Modes::All,
             time_granularity: 1,
             spare_handles: spare_handles(),
         }

@@ -7,7 +7,7 @@ use bascule_wire::flist::{Entry, Kind};
 use bascule_wire::record::ItemFlags;
 
 use crate::chmod::Chmod;
-use crate::tree::{Attributes, Metadata, TargetAbilities};
+use crate::tree::{Attributes, Metadata, Modes, TargetAbilities};
 
 /// How entries are compared and which attributes are kept; made once per run.
 #[derive(Debug, Clone)]
@@ -24,6 +24,7 @@ pub struct Policy {
     modify_window: i32,
     time_granularity: u32,
     symlink_modes: bool,
+    modes: Modes,
     quick_check: QuickCheck,
     umask: u32,
     /// Applied to what permissions become when they are not kept (`incoming chmod`).
@@ -75,6 +76,7 @@ impl Policy {
             modify_window: options.modify_window,
             time_granularity: abilities.time_granularity.max(1),
             symlink_modes: abilities.symlink_modes,
+            modes: abilities.modes,
             quick_check: if options.checksum {
                 QuickCheck::Checksum
             } else if options.size_only {
@@ -188,8 +190,19 @@ impl Policy {
         }
     }
 
-    /// The permission bits that the entry gets on the target; `None` to leave them alone.
+    /// The permission bits that the entry gets on the target, as the target keeps them; `None` to
+    /// leave them alone.
     pub fn wanted_mode(&self, entry: &Entry, local: Option<&Metadata>) -> Option<u32> {
+        let mode = self.mode_on_unix(entry, local)?;
+        match self.modes {
+            Modes::All => Some(mode),
+            Modes::OwnerWrite if entry.kind() != Kind::File => None,
+            Modes::OwnerWrite if mode & 0o200 == 0 => Some(0o444),
+            Modes::OwnerWrite => Some(0o644),
+        }
+    }
+
+    fn mode_on_unix(&self, entry: &Entry, local: Option<&Metadata>) -> Option<u32> {
         if entry.kind() == Kind::Symlink && !self.symlink_modes {
             return None;
         }
