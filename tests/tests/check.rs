@@ -44,7 +44,6 @@ fn a_job_from_nothing_with_the_printed_commands() {
         .map(ToOwned::to_owned)
         .collect();
     assert_eq!(printed.len(), 2, "{}", ran.said);
-    std::fs::create_dir(world.at("to/sub")).expect("a folder");
     for command in printed {
         let words: Vec<&str> = command.split_whitespace().collect();
         let ran = world.bascule(&words);

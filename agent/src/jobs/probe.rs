@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use bascule_engine::observe::{Event, Observer};
+use bascule_engine::outcome::ExitCode;
 use bascule_engine::stop::Stop;
 
 use super::check::{Finding, fix, why};
@@ -68,7 +69,12 @@ pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
     let is_local = matches!(Location::parse(target.as_ref())?, Location::Local(_));
     let mut writing = testing.clone();
     writing.options.extend(["--no-delete".into(), "-O".into()]);
-    let ended = run(&writing, state, Wanted::default(), stop).await?;
+    let mut ended = run(&writing, state, Wanted::default(), stop).await?;
+    if matches!(ended.exit, ExitCode::FileSelection | ExitCode::FileIo) {
+        // The folder of the target is not there yet, and the first run of the job would make it.
+        writing.options.push("--mkpath".into());
+        ended = run(&writing, state, Wanted::default(), stop).await?;
+    }
     let now = SystemTime::now();
     let mut found = Vec::new();
     if let Some(error) = why(&ended) {
