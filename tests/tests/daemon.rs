@@ -247,7 +247,7 @@ fn guessing_is_slowed_down_and_a_right_login_is_not() {
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let root = scratch.path();
     source(&root.join("from")).expect("a source");
-    fs::write(root.join("secrets"), "alice:right\n").expect("a file");
+    fs::write(root.join("secrets"), "alice:wonderland\n").expect("a file");
     fs::set_permissions(root.join("secrets"), fs::Permissions::from_mode(0o600)).expect("a mode");
     let locked = format!(
         "auth users = alice\nsecrets file = {0}/secrets\npre-xfer exec = env > {0}/environment\n",
@@ -257,10 +257,10 @@ fn guessing_is_slowed_down_and_a_right_login_is_not() {
     let from = format!("{}/from/", root.display());
     let url = format!("rsync://alice@127.0.0.1:{}/m/to/", daemon.port);
     for _ in 0..3 {
-        let refused = mirror(Whose::Ours, &[], Some("wrong"), [&from, &url]);
+        let refused = mirror(Whose::Ours, &[], Some("rabbithole"), [&from, &url]);
         assert_eq!(refused.code, 5, "{}", refused.said);
     }
-    let let_in = mirror(Whose::Ours, &[], Some("right"), [&from, &url]);
+    let let_in = mirror(Whose::Ours, &[], Some("wonderland"), [&from, &url]);
     assert_eq!(let_in.code, 0, "{}", let_in.said);
     same(&root.join("from"), &root.join("to"));
     let log = fs::read_to_string(root.join(format!("daemon-{}.log", daemon.port))).expect("a log");
@@ -268,7 +268,7 @@ fn guessing_is_slowed_down_and_a_right_login_is_not() {
     let environment = fs::read_to_string(root.join("environment")).expect("the hook ran");
     assert!(environment.contains("RSYNC_USER_NAME=alice"), "{environment}");
     for text in [log, environment, let_in.said] {
-        assert!(!text.contains("wrong") && !text.contains("right"), "{text}");
+        assert!(!text.contains("wonderland") && !text.contains("rabbithole"), "{text}");
     }
 }
 

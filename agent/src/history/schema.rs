@@ -1,5 +1,5 @@
 //! The tables of the history. `docs/jobs.md` describes them; a change is a new step at the end
-//! of [`STEPS`], never an edit of an old one.
+//! of `STEPS`, never an edit of an old one.
 
 use rusqlite::Connection;
 

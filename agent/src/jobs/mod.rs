@@ -1,6 +1,6 @@
 //! Jobs: what is mirrored again and again, as `bascule.toml` says.
 //!
-//! [`config`] is what stands there, [`load`] reads and checks it, [`line`] makes a command line of
+//! [`config`] is what stands there, [`load`] reads and checks it, [`mod@line`] makes a command line of
 //! a job. [`run`] runs one under its [`lock`] and keeps it in the history, [`diff`] compares.
 //! [`schedule`] says when a job is due.
 //! [`init`] writes a configuration, [`check`] tries it out with what [`probe`]
