@@ -87,7 +87,7 @@ impl Location {
                 text.display()
             );
         }
-        Ok(Self::Local(text.to_owned()))
+        Ok(Self::Local(bascule_platform::paths::native(text).into()))
     }
 }
 

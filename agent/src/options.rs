@@ -24,8 +24,9 @@ pub fn bytes(text: &OsStr) -> Vec<u8> {
 /// For a value that makes no sense.
 pub fn options(cli: &RunOptions, connection: &Connection) -> anyhow::Result<Options> {
     let mut options = Options::archive();
-    options.owner = !cli.no_owner;
-    options.group = !cli.no_group;
+    // Windows has no numbers for owners: those it would send mean nothing elsewhere.
+    options.owner = !cli.no_owner && !cfg!(windows);
+    options.group = !cli.no_group && !cfg!(windows);
     options.perms = !cli.no_perms;
     options.dry_run = cli.dry_run;
     options.itemize = cli.itemize_changes;

@@ -6,7 +6,11 @@ use bascule_platform::log::Format;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// The configuration file when none is named.
+#[cfg(unix)]
 pub const DEFAULT_CONFIG: &str = "/etc/rsyncd.conf";
+/// As on Unix; rsync has no place of its own there.
+#[cfg(windows)]
+pub const DEFAULT_CONFIG: &str = NEW_CONFIG;
 
 /// The configuration file that `basculed init` writes when none is named.
 #[cfg(unix)]

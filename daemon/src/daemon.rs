@@ -116,7 +116,8 @@ async fn serve_config(daemon: Daemon, control: Option<Control>) -> Result<(), Fa
     let expanded = |text: &Option<String>| {
         text.as_deref().map(|text| config::expand(text, &config::environment))
     };
-    let log_file = daemon.log_file.clone().or(expanded(&global.log_file).map(PathBuf::from));
+    let log_file =
+        daemon.log_file.clone().or(expanded(&global.log_file).map(bascule_platform::paths::native));
     if daemon.log_dir.is_none() {
         log::start(&log_settings(&daemon, log_file, single));
     }
@@ -162,7 +163,7 @@ async fn serve_config(daemon: Daemon, control: Option<Control>) -> Result<(), Fa
         }
     }
     let pid_file = pid_file
-        .map(|path| PidFile::write(PathBuf::from(path)))
+        .map(|path| PidFile::write(bascule_platform::paths::native(path)))
         .transpose()
         .map_err(Failure::new(ExitCode::FileIo))?;
     let doorkeeper = Doorkeeper::new(connections, certificate.clone());

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
 
 use crate::config::Rules;
 
@@ -172,12 +171,12 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn read(file: &str) -> Result<Vec<u8>, String> {
-    let path = Path::new(file);
+    let path = bascule_platform::paths::native(file);
     if !path.is_absolute() {
         return Err(format!("the rule file {file} must be an absolute path"));
     }
     let mut text = Vec::new();
-    File::open(path)
+    File::open(&path)
         .and_then(|open| open.take(LARGEST_FILE + 1).read_to_end(&mut text))
         .map_err(|error| format!("cannot read the rule file {file}: {error}"))?;
     if text.len() as u64 > LARGEST_FILE {

@@ -10,6 +10,7 @@ use bascule_engine::path::RelPath;
 use bascule_engine::symlinks::SymlinkTargets;
 use bascule_engine::tree::Target;
 use bascule_platform::confine::{self, Held, Rights, Walls};
+use bascule_platform::paths;
 use bascule_platform::privileges::{Identity, own_ids, runs_as_root};
 use bascule_session::site::{EnterThread, LoginAttempt, ModuleRules, OpenModule, Refusal};
 use bascule_wire::args::Direction;
@@ -108,7 +109,8 @@ impl DaemonModule {
         let raw = self.rules().path.as_deref().unwrap_or_default();
         let path =
             self.client.expand_path(raw).map_err(|reason| self.refuse("chdir failed", &reason))?;
-        if !Path::new(&path).is_absolute() {
+        let path = paths::native_text(&path);
+        if !Path::new(&*path).is_absolute() {
             return Err(self.refuse("chdir failed", "the module's path is not absolute"));
         }
         let split = path.contains("/./");
@@ -179,7 +181,7 @@ impl DaemonModule {
         let staged = self
             .client
             .expand_path(temp_dir)
-            .and_then(|temp_dir| within(&temp_dir, path, chroot))
+            .and_then(|temp_dir| within(&paths::native_text(&temp_dir), path, chroot))
             .and_then(|temp_dir| {
                 root.with_temp_dir(&temp_dir)
                     .map_err(|error| format!("cannot use the temp dir {temp_dir}: {error}"))
@@ -245,15 +247,14 @@ impl OpenModule for DaemonModule {
         let Client { module, .. } = &self.client;
         let address = self.client.address_text();
         let user = attempt.user.escape_ascii().to_string();
-        let secrets_file = self.rules().secrets_file.as_deref().map(|t| self.client.expand(t));
+        let secrets_file = self.rules().secrets_file.as_deref();
+        let secrets_file = secrets_file.map(|text| paths::native(self.client.expand(text)));
         let rules = self.rules().auth_users.as_deref().map(|text| self.client.expand(text));
         let checked = parse_rules(&rules.unwrap_or_default())
             .map_err(auth::LoginFailure::Unusable)
             .and_then(|rules| {
-                let secrets = Secrets {
-                    file: secrets_file.as_deref().map(Path::new),
-                    strict: self.rules().strict_modes,
-                };
+                let secrets =
+                    Secrets { file: secrets_file.as_deref(), strict: self.rules().strict_modes };
                 auth::check_login(&rules, secrets, attempt, &System)
             });
         match checked {
@@ -380,7 +381,7 @@ enum Chroot {
 fn within(temp_dir: &str, path: &str, chroot: Chroot) -> Result<RelPath, String> {
     let outside = || format!("the temp dir {temp_dir} outside the module is not supported yet");
     let dir = Path::new(temp_dir);
-    let relative = match (dir.strip_prefix(path), dir.is_absolute(), chroot) {
+    let relative = match (dir.strip_prefix(path), dir.has_root(), chroot) {
         (Ok(inside), _, _) => inside,
         (Err(_), true, Chroot::Whole) => dir.strip_prefix("/").map_err(|_| outside())?,
         (Err(_), false, _) => dir,

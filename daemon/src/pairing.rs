@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use bascule_platform::paths::{canonical, native};
 use bascule_platform::{secret, state};
 use bascule_session::tls::Fingerprint;
 
@@ -63,7 +64,7 @@ pub fn state_dir() -> anyhow::Result<PathBuf> {
 /// Why it cannot be one.
 pub fn served_dir(dir: &Path) -> anyhow::Result<PathBuf> {
     let shown = dir.display();
-    let dir = dir.canonicalize().with_context(|| format!("cannot serve {shown}"))?;
+    let dir = canonical(&native(dir)).with_context(|| format!("cannot serve {shown}"))?;
     if !dir.is_dir() {
         bail!("cannot serve {shown}: it is not a directory");
     }
@@ -80,7 +81,7 @@ pub fn served_dir(dir: &Path) -> anyhow::Result<PathBuf> {
 /// What is wrong with it.
 pub fn private_dir(dir: &Path, served: &[&Path]) -> anyhow::Result<PathBuf> {
     state::private_folder(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
+    let dir = canonical(dir).with_context(|| dir.display().to_string())?;
     if served.iter().any(|served| dir.starts_with(served)) {
         bail!("the passwords in {} would be served too; name another --state-dir", dir.display());
     }

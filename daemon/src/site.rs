@@ -144,7 +144,7 @@ impl Site for DaemonSite {
     fn motd(&self) -> Option<Vec<u8>> {
         let config = self.config();
         let file = config::expand(config.global.motd_file.as_deref()?, &config::environment);
-        match read_motd(Path::new(&file)) {
+        match read_motd(&bascule_platform::paths::native(&file)) {
             Ok(text) => Some(text),
             Err(error) => {
                 tracing::warn!(event = "motd.unreadable", file, %error, "cannot read the motd file");

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
+use bascule_platform::paths;
 use bascule_session::tls::{Acceptor, Fingerprint, Identity};
 
 use crate::claims::unpoisoned;
@@ -43,7 +44,8 @@ impl Files {
     pub fn of_config(config: &Config) -> anyhow::Result<Option<Self>> {
         let global = &config.global;
         let path = |text: &Option<String>| {
-            text.as_deref().map(|text| PathBuf::from(config::expand(text, &config::environment)))
+            let text = config::expand(text.as_deref()?, &config::environment);
+            Some(paths::native(text))
         };
         let (certificate, key) = (path(&global.tls_certificate), path(&global.tls_key));
         let client_ca = path(&global.tls_client_ca);

@@ -3,6 +3,7 @@
 pub mod confine;
 pub mod limits;
 pub mod log;
+pub mod paths;
 pub mod privileges;
 pub mod secret;
 pub mod service;

@@ -23,7 +23,7 @@ pub struct Judge {
 /// How far times may differ and still be equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// Not at all: nanoseconds count.
+    /// Not at all: nanoseconds count, as far as both ends keep them.
     Exact,
     /// By that many seconds; with 0 the second has to be the same.
     Seconds(u32),
@@ -47,10 +47,16 @@ impl Window {
 
     fn is_same(self, source: &Entry, target: &Entry) -> bool {
         match self {
-            Self::Exact => (source.mtime, source.nanos) == (target.mtime, target.nanos),
+            Self::Exact => source.mtime == target.mtime && is_same_tick(source.nanos, target.nanos),
             Self::Seconds(seconds) => source.mtime.abs_diff(target.mtime) <= seconds.into(),
         }
     }
+}
+
+/// Whether nanoseconds are the same, or one is what Windows keeps of the other: 100 ns at a time.
+fn is_same_tick(one: u32, other: u32) -> bool {
+    let kept = |nanos: u32| nanos - nanos % 100;
+    one == other || kept(one) == other || one == kept(other)
 }
 
 impl Judge {
@@ -134,12 +140,15 @@ mod tests {
         let file = entry(0o100_644);
         let none = Judge { perms: false, owner: false, ..ALL };
         let later = Entry { nanos: 8, ..file.clone() };
+        let on_windows = Entry { nanos: 0, ..file.clone() };
         let next = Entry { mtime: 101, ..file.clone() };
         let longer = Entry { size: 6, ..later.clone() };
         let foreign = Entry { mode: 0o100_600, gid: 3, ..file.clone() };
         for (judge, other, expected) in [
             (ALL, &file, &[][..]),
             (ALL, &later, &[Aspect::Time]),
+            (ALL, &on_windows, &[]),
+            (ALL, &Entry { nanos: 100, ..file.clone() }, &[Aspect::Time]),
             (ALL, &longer, &[Aspect::Content, Aspect::Time]),
             (ALL, &foreign, &[Aspect::Permissions, Aspect::Owner]),
             (none, &foreign, &[]),

@@ -143,7 +143,7 @@ fn directive(text: &str) -> Result<StatementKind, String> {
     if path.is_empty() {
         return Err(format!("&{word} needs a file or directory"));
     }
-    Ok(wrap(PathBuf::from(path)))
+    Ok(wrap(bascule_platform::paths::native(path)))
 }
 
 /// Makes a piece of the file fit for a message.

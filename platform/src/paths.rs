@@ -1,0 +1,107 @@
+//! Paths as other programs write them.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// The path that a user or a configuration means. On Windows `/cygdrive/c/mail`, as DeltaCopy and
+/// other rsyncs from Cygwin write it, is `C:\mail`; all else, and everywhere else, is what it says.
+pub fn native(path: impl AsRef<OsStr>) -> PathBuf {
+    let path = path.as_ref();
+    match path.to_str().filter(|_| cfg!(windows)).and_then(of_cygwin) {
+        Some(path) => path.into(),
+        None => path.into(),
+    }
+}
+
+/// The same for a text.
+pub fn native_text(path: &str) -> Cow<'_, str> {
+    match of_cygwin(path).filter(|_| cfg!(windows)) {
+        Some(path) => path.into(),
+        None => path.into(),
+    }
+}
+
+/// The full path of something that exists, in the form that people use: on Windows without the
+/// prefix `\\?\`, where the path means the same without it.
+///
+/// # Errors
+/// What the file system says.
+pub fn canonical(path: &Path) -> std::io::Result<PathBuf> {
+    let full = path.canonicalize()?;
+    Ok(match full.to_str().filter(|_| cfg!(windows)).and_then(without_prefix) {
+        Some(plain) => plain.into(),
+        None => full,
+    })
+}
+
+/// `C:\mail` for `/cygdrive/c/mail`; slashes after the drive stay, Windows takes either.
+fn of_cygwin(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("/cygdrive/")?;
+    let mut chars = rest.chars();
+    let drive = chars.next().filter(char::is_ascii_alphabetic)?.to_ascii_uppercase();
+    match chars.as_str() {
+        "" => Some(format!("{drive}:\\")),
+        below => Some(format!("{drive}:\\{}", below.strip_prefix('/')?)),
+    }
+}
+
+/// `C:\mail` for `\\?\C:\mail` and `\\server\mail` for `\\?\UNC\server\mail`, unless only the long
+/// form can name it: beyond 259 characters, or with a name that programs would change.
+fn without_prefix(path: &str) -> Option<String> {
+    const LONGEST: usize = 259;
+    let rest = path.strip_prefix(r"\\?\")?;
+    let plain = match rest.strip_prefix(r"UNC\") {
+        Some(share) => format!(r"\\{share}"),
+        None if rest.get(1..3) == Some(r":\") => rest.to_owned(),
+        None => return None,
+    };
+    let is_odd = |name: &str| name.ends_with(['.', ' ']);
+    (plain.encode_utf16().count() <= LONGEST && !plain.split('\\').any(is_odd)).then_some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_paths_of_cygwin() {
+        for (path, expected) in [
+            ("/cygdrive/c/mail/é", Some("C:\\mail/é")),
+            ("/cygdrive/D/", Some("D:\\")),
+            ("/cygdrive/d", Some("D:\\")),
+            ("/cygdrive/", None),
+            ("/cygdrive/cd/x", None),
+            ("/cygdrive/1/x", None),
+            ("cygdrive/c/x", None),
+            ("C:\\mail", None),
+        ] {
+            assert_eq!(of_cygwin(path).as_deref(), expected, "{path}");
+            let native = native_text(path);
+            let expected = if cfg!(windows) { expected.unwrap_or(path) } else { path };
+            assert_eq!(native, expected);
+            assert_eq!(super::native(path), Path::new(expected));
+        }
+    }
+
+    #[test]
+    fn takes_the_long_prefix_off_where_it_means_nothing() {
+        for (path, expected) in [
+            (r"\\?\C:\mail", Some(r"C:\mail")),
+            (r"\\?\UNC\server\share\x", Some(r"\\server\share\x")),
+            (r"\\?\Volume{1}\x", None),
+            (r"\\?\C:\mail.\x", None),
+            (r"C:\mail", None),
+        ] {
+            assert_eq!(without_prefix(path).as_deref(), expected, "{path}");
+        }
+        assert_eq!(without_prefix(&format!(r"\\?\C:\{}", "x".repeat(260))), None);
+    }
+
+    #[test]
+    fn finds_what_exists() {
+        let full = canonical(Path::new(".")).expect("here");
+        assert!(full.is_absolute() && full.is_dir());
+        assert!(!full.to_string_lossy().starts_with(r"\\?\"));
+    }
+}
