@@ -1,5 +1,6 @@
 //! Operating system services; nothing here speaks rsync.
 
+pub mod command;
 pub mod confine;
 pub mod limits;
 pub mod log;
@@ -8,6 +9,7 @@ pub mod privileges;
 pub mod secret;
 pub mod service;
 pub mod signals;
+pub mod snapshot;
 pub mod state;
 
 /// The file mode creation mask of this process; 022 where there is no such thing or it cannot be
