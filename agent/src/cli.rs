@@ -69,6 +69,10 @@ pub struct Mirror {
     /// Filters and options of the run.
     #[command(flatten)]
     pub run: RunOptions,
+    /// Read files of a local source that other programs keep to themselves from a shadow copy of
+    /// their volume, made when the first is met and removed at the end (Windows, administrators).
+    #[arg(long)]
+    pub shadow_copy: bool,
     /// Try again so often after the connection was not to be had, broke or fell silent.
     #[arg(long, value_name = "NUM", default_value_t = 10)]
     pub retries: u32,
@@ -556,6 +560,12 @@ mod tests {
         for wrong in ["5", "101,5", "5,6,7", "on"] {
             assert!(mirror(&format!("--delete-guard={wrong} a b")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_shadow_copy_is_made_on_request_only() {
+        assert!(!mirror("a b").expect("accepted").shadow_copy);
+        assert!(mirror("--shadow-copy a b").expect("accepted").shadow_copy);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! that serves a local destination.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use bascule_engine::receiver::Destination;
 use bascule_engine::symlinks::SymlinkTargets;
 use bascule_engine::tree::{Source, Target};
 use bascule_engine::walk::SourceArg;
+use bascule_platform::snapshot::ShadowCopies;
 use bascule_session::site::{
     LoginAttempt, ModuleLine, ModuleRules, OpenModule, Peer, Refusal, Site,
 };
@@ -24,15 +26,28 @@ use bascule_session::site::{
 /// # Errors
 /// When no file can have such a name. One that does not exist is the walker's to report.
 pub fn source(path: &OsStr) -> anyhow::Result<SourceArg> {
+    source_with(path, None)
+}
+
+/// The same; files that other programs keep to themselves are read from `shadows`.
+///
+/// # Errors
+/// As [`source`]; and where there are no such files.
+pub fn source_with(path: &OsStr, shadows: Option<&Arc<ShadowCopies>>) -> anyhow::Result<SourceArg> {
     let named = path.as_encoded_bytes().to_vec();
     let (folder, top) = if means_contents(path) {
         (PathBuf::from(path), RelPath::root())
     } else {
         split(Path::new(path))?
     };
-    let tree: Arc<dyn Source> = match Disk::open(&folder) {
-        Ok(disk) => Arc::new(disk),
-        Err(error) => Arc::new(Unreachable(error)),
+    let tree: Arc<dyn Source> = match (Disk::open(&folder), shadows) {
+        (Ok(disk), None) => Arc::new(disk),
+        (Ok(disk), Some(shadows)) => {
+            let shadows = Arc::clone(shadows);
+            let root_of = move |volume: &str| shadows.of(volume).map_err(io::Error::other);
+            Arc::new(disk.with_snapshots(Arc::new(root_of))?)
+        }
+        (Err(error), _) => Arc::new(Unreachable(error)),
     };
     Ok(SourceArg { tree, base: RelPath::root(), named, top })
 }

@@ -14,6 +14,7 @@ use bascule_engine::path::RelPath;
 use bascule_engine::receiver::Destination;
 use bascule_engine::stop::Stop;
 use bascule_engine::walk::SourceArg;
+use bascule_platform::snapshot::ShadowCopies;
 use bascule_session::client::{self, LocalEnd, Login, Request};
 use bascule_session::error::SessionError;
 use bascule_session::server::{self, ServerOptions};
@@ -81,6 +82,7 @@ pub async fn carry_out(
     let Some((destination, sources)) = locations.split_last() else {
         bail!("a source and a destination are needed");
     };
+    let shadows = shadow_copies(cli, sources)?;
     let mut console = Console::new(&run, cli.json, !cli.no_progress);
     if watchers.want_changes() {
         // The other end tells what it deletes and changes only when it is asked.
@@ -93,8 +95,8 @@ pub async fn carry_out(
     let (report, outcome) = match destination {
         Location::Remote(remote) => {
             let pair = remote.to_string();
-            let seen = local_sources(sources)?;
-            let local = || Ok(LocalEnd::Source(local_sources(sources)?));
+            let seen = local_sources(sources, None)?;
+            let local = || Ok(LocalEnd::Source(local_sources(sources, shadows.as_ref())?));
             let paths = vec![remote.path.clone()];
             let wanted = Wanted { remote, paths, options: &run, rules };
             let mirroring = remote::mirror(cli, wanted, local, &console, &stop);
@@ -110,7 +112,7 @@ pub async fn carry_out(
             None => {
                 // Both ends read the same disk: differences cost more than they save.
                 run.whole_file = Some(run.whole_file.unwrap_or(true));
-                let sources = local_sources(sources)?;
+                let sources = local_sources(sources, shadows.as_ref())?;
                 let pair = std::path::absolute(destination)?.display().to_string();
                 let temp_dir = absolute_temp_dir(cli);
                 let target = local::destination(destination, temp_dir)?;
@@ -123,7 +125,33 @@ pub async fn carry_out(
             }
         },
     };
+    if let Some(shadows) = shadows {
+        remove_shadow_copies(shadows).await?;
+    }
     Ok(console.conclude(&run, report, &outcome, began.elapsed()))
+}
+
+/// What makes shadow copies of the sources' volumes, if they are wanted.
+fn shadow_copies(cli: &Mirror, sources: &[Location]) -> anyhow::Result<Option<Arc<ShadowCopies>>> {
+    if !cli.shadow_copy {
+        return Ok(None);
+    }
+    if sources.iter().any(|source| matches!(source, Location::Remote(_))) {
+        bail!(
+            "--shadow-copy is for sources on this machine; for a daemon's, put \
+             \"shadow copy = yes\" into its module"
+        );
+    }
+    Ok(Some(Arc::new(ShadowCopies::new().context("--shadow-copy")?)))
+}
+
+/// Removes them before the program ends: one that stays is told of, and is no failure of the run.
+async fn remove_shadow_copies(shadows: Arc<ShadowCopies>) -> anyhow::Result<()> {
+    let removed = tokio::task::spawn_blocking(move || shadows.remove());
+    if let Err(error) = removed.await.context("removing the shadow copies failed")? {
+        eprintln!("bascule: {error}");
+    }
+    Ok(())
 }
 
 /// Awaits a run from `sources`, unless one of them is not on the disk that it was on: an unmounted
@@ -205,11 +233,14 @@ fn absolute_temp_dir(cli: &Mirror) -> Option<&Path> {
     cli.run.temp_dir.as_deref().map(Path::new).filter(|dir| dir.is_absolute())
 }
 
-fn local_sources(sources: &[Location]) -> anyhow::Result<Vec<SourceArg>> {
+fn local_sources(
+    sources: &[Location],
+    shadows: Option<&Arc<ShadowCopies>>,
+) -> anyhow::Result<Vec<SourceArg>> {
     sources
         .iter()
         .map(|source| match source {
-            Location::Local(path) => local::source(path),
+            Location::Local(path) => local::source_with(path, shadows),
             Location::Remote(_) => bail!("the source and the destination cannot both be remote"),
         })
         .collect()
@@ -346,3 +377,6 @@ fn failed(error: &SessionError) -> ExitCode {
 pub(crate) fn umask() -> u32 {
     bascule_platform::umask()
 }
+
+#[cfg(test)]
+mod held;

@@ -1,5 +1,6 @@
 //! One module with one client: login, entering under the module's user, hooks.
 
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use bascule_engine::tree::Target;
 use bascule_platform::confine::{self, Held, Rights, Walls};
 use bascule_platform::paths;
 use bascule_platform::privileges::{Identity, own_ids, runs_as_root};
+use bascule_platform::snapshot::ShadowCopies;
 use bascule_session::site::{EnterThread, LoginAttempt, ModuleRules, OpenModule, Refusal};
 use bascule_wire::args::Direction;
 use bascule_wire::filter::Rule;
@@ -30,6 +32,8 @@ const NOBODY: &str = "nobody";
 const NOBODY_GROUPS: [&str; 2] = ["nobody", "nogroup"];
 /// The directory whose absence makes munged symlinks lead nowhere.
 const MUNGED: &str = "rsyncd-munged";
+/// What a client is told that should get files from shadow copies where there are none.
+const NO_SHADOWS: &str = "the module's shadow copies cannot be used";
 
 /// A module that one client has reached.
 pub struct DaemonModule {
@@ -38,6 +42,8 @@ pub struct DaemonModule {
     access: Access,
     /// Whether a client certificate was as good as a login.
     known_by_certificate: bool,
+    /// Those that this client's transfer needed.
+    shadows: Option<Arc<ShadowCopies>>,
     /// Whether `post-xfer exec` is due.
     entered: bool,
     /// Counts this client as long as it lives.
@@ -52,6 +58,7 @@ impl DaemonModule {
             client,
             access: Access::Module,
             known_by_certificate: false,
+            shadows: None,
             entered: false,
             _claim: claim,
         }
@@ -176,6 +183,15 @@ impl DaemonModule {
             let text = if chroot == Chroot::No { "chdir failed" } else { "chroot failed" };
             self.refuse(text, &format!("cannot open the module's path {path}: {error}"))
         })?;
+        let disk = match &self.shadows {
+            None => disk,
+            Some(shadows) => {
+                let shadows = Arc::clone(shadows);
+                let root_of = move |volume: &str| shadows.of(volume).map_err(io::Error::other);
+                disk.with_snapshots(Arc::new(root_of))
+                    .map_err(|error| self.refuse(NO_SHADOWS, &error.to_string()))?
+            }
+        };
         let root: Arc<dyn Target> = Arc::new(disk);
         let Some(temp_dir) = self.rules().temp_dir.as_deref() else { return Ok((root, None)) };
         let staged = self
@@ -275,6 +291,16 @@ impl OpenModule for DaemonModule {
         let identity = self.identity()?;
         let (path, chroot) = self.path()?;
         self.client.path.clone_from(&path);
+        let read_only = match self.access {
+            Access::ReadOnly | Access::Denied => true,
+            Access::ReadWrite => false,
+            Access::Module => self.rules().read_only,
+        };
+        if self.rules().shadow_copy && read_only {
+            let shadows = ShadowCopies::new();
+            let shadows = shadows.map_err(|error| self.refuse(NO_SHADOWS, &error.to_string()))?;
+            self.shadows = Some(Arc::new(shadows));
+        }
         let (root, unreceivable) = self.tree(&path, chroot)?;
         let rules = self.rules();
         let munge_symlinks = rules.munge_symlinks.unwrap_or(chroot != Chroot::Whole);
@@ -287,11 +313,7 @@ impl OpenModule for DaemonModule {
         let found = ModuleRules {
             name: self.module.name.clone(),
             root,
-            read_only: match self.access {
-                Access::ReadOnly | Access::Denied => true,
-                Access::ReadWrite => false,
-                Access::Module => rules.read_only,
-            },
+            read_only,
             unreceivable,
             write_only: rules.write_only,
             filters: self.filters()?,
@@ -340,6 +362,12 @@ impl OpenModule for DaemonModule {
     }
 
     fn after_transfer(&mut self, exit: ExitCode) {
+        if let Some(shadows) = self.shadows.take()
+            && let Err(error) = shadows.remove()
+        {
+            let Client { module, .. } = &self.client;
+            tracing::warn!(module, %error, "a shadow copy stays");
+        }
         if !std::mem::take(&mut self.entered) {
             return;
         }

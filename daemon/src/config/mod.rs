@@ -261,6 +261,11 @@ impl<'a> Loader<'a> {
                     "{place}: the module [{name}] has auth users but no secrets file: nobody can log in"
                 ));
             }
+            if rules.shadow_copy && !rules.read_only {
+                warnings.push(format!(
+                    "{place}: the module [{name}] has shadow copy, which serves only clients that may not write, and is not read only"
+                ));
+            }
             if rules.read_only && rules.write_only {
                 warnings.push(format!(
                     "{place}: the module [{name}] is both read only and write only: nothing can be done with it"

@@ -131,6 +131,8 @@ pub struct Rules {
     pub landlock: bool,
     /// What is received is on stable storage before success is told.
     pub durable: bool,
+    /// Windows only: what other programs keep to themselves is read from a shadow copy.
+    pub shadow_copy: bool,
     /// Seconds; 0 means none.
     pub timeout: i64,
     /// Entries in the list of one run.
@@ -174,6 +176,7 @@ impl Default for Rules {
             require_tls: false,
             landlock: true,
             durable: false,
+            shadow_copy: false,
             timeout: 600,
             max_entries: 20_000_000,
             max_list_memory: 4096,

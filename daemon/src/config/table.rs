@@ -8,8 +8,8 @@ use super::params::{Field, Parameter, Scope, Support, boolean, is_unset};
 use super::reader::shorten;
 use crate::{auth, hosts};
 
-/// The parameters of rsyncd.conf(5) as of rsync 3.5, and those that are Bascule's own: TLS, walls and
-/// limits.
+/// The parameters of rsyncd.conf(5) as of rsync 3.5, and those that are Bascule's own: TLS, walls,
+/// limits and shadow copies.
 #[rustfmt::skip]
 pub const PARAMETERS: &[Parameter] = &[
     // The daemon.
@@ -64,6 +64,7 @@ pub const PARAMETERS: &[Parameter] = &[
     row("require tls", Module, Bool(|s| &mut s.rules.require_tls), Works),
     row("reverse lookup", Module, Bool(|s| &mut s.rules.reverse_lookup), Works),
     row("secrets file", Module, Text(|s| &mut s.rules.secrets_file), Works),
+    row("shadow copy", Module, Bool(|s| &mut s.rules.shadow_copy), Checked(check_shadow_copy)),
     row("strict modes", Module, Bool(|s| &mut s.rules.strict_modes), Works),
     row("temp dir", Module, Path(|s| &mut s.rules.temp_dir), Works),
     row("timeout", Module, Integer(0..=0x7fff_ffff, |s| &mut s.rules.timeout), Works),
@@ -105,6 +106,13 @@ fn check_absolute(value: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("\"{}\" must be an absolute path", shorten(value)))
+}
+
+fn check_shadow_copy(value: &str) -> Result<(), String> {
+    if cfg!(windows) || boolean(value) == Some(false) {
+        return Ok(());
+    }
+    Err("there are no shadow copies on this system, only on Windows; remove the line".to_owned())
 }
 
 fn is_no(value: &str) -> bool {

@@ -123,6 +123,22 @@ fn warns_of_modules_that_cannot_be_used() {
 }
 
 #[test]
+fn shadow_copies_are_only_for_reading_and_only_on_windows() {
+    let text = "[a]\npath = /a\nshadow copy = yes\n[b]\npath = /b\nshadow copy = no\n";
+    if cfg!(windows) {
+        let config = read(text);
+        assert!(config.modules[0].rules.shadow_copy && !config.modules[1].rules.shadow_copy);
+        assert_eq!(config.warnings, [""; 0]);
+        let config = read("[a]\npath = /a\nread only = no\nshadow copy = yes\n");
+        assert!(config.warnings[0].contains("shadow copy"), "{:?}", config.warnings);
+    } else {
+        let refused = "rsyncd.conf:3: \"shadow copy\": there are no shadow copies on this system, \
+                       only on Windows; remove the line";
+        assert_eq!(problems(text), [refused]);
+    }
+}
+
+#[test]
 fn booleans_and_numbers_expand_when_read_and_texts_later() {
     // PATH is in every environment; it is neither a number nor a boolean.
     let found = problems("[a]\npath = /%PATH%\ntimeout = %PATH%\n");

@@ -216,7 +216,7 @@ fn scripts_need_no_escapes() {
 
 #[test]
 fn a_silent_or_missing_program_is_told() {
-    let silent = StandIn::new(&[""], &[]);
+    let silent = StandIn::new(&[], &[]);
     let text = silent.copies.of(VOLUME).expect_err("silent").to_string();
     assert!(text.contains("it said nothing"), "{text}");
     let (program, limit) = ("no-such-powershell".into(), Duration::from_secs(9));

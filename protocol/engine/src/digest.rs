@@ -9,7 +9,7 @@ use std::thread;
 use bascule_wire::strong::{Digest, FileHasher, StrongSum};
 
 use crate::path::RelPath;
-use crate::tree::{ReadAt, Source};
+use crate::tree::{Metadata, ReadAt, Source, open_around_lock};
 
 /// How much of a file is read at once, in bytes: it stays in the cache until it is hashed.
 const READ: usize = 256 * 1024;
@@ -64,19 +64,25 @@ impl FileReader {
 /// A file to read, and its size in bytes as far as it is known.
 pub type Weighed = (RelPath, u64);
 
-/// The list digests of several files of a tree, in their order. When `go_on` says no, those that
-/// are left fail.
+/// The list digests of several files of a tree, in their order; `None` for one that can only be read
+/// from a snapshot and has changed since. When `go_on` says no, those that are left fail.
 pub fn of_files(
     tree: &dyn Source,
     strong: &StrongSum,
     files: &[Weighed],
     go_on: &(dyn Fn() -> bool + Sync),
-) -> Vec<io::Result<Digest>> {
+) -> Vec<io::Result<Option<Digest>>> {
     let check = || if go_on() { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) };
     let one = |reader: &mut FileReader, path: &RelPath| {
         check()?;
-        let file = tree.open(path)?;
-        reader.digest(&*file, strong.list(), |_| check())
+        let mut file = tree.open(path)?;
+        let mut digest = reader.digest(&*file, strong.list(), |_| check());
+        if let Err(error) = digest {
+            file = open_around_lock(tree, path, &*file, error)?;
+            digest = reader.digest(&*file, strong.list(), |_| check());
+        }
+        let digest = digest?;
+        Ok(is_of_now(tree, path, &*file)?.then_some(digest))
     };
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(files.len()));
@@ -103,6 +109,15 @@ pub fn of_files(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_unstable_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, digest)| digest).collect()
+}
+
+/// Whether the content of an open file is what its path has.
+fn is_of_now(tree: &dyn Source, path: &RelPath, file: &dyn ReadAt) -> io::Result<bool> {
+    if !file.is_snapshot() {
+        return Ok(true);
+    }
+    let key = |metadata: &Metadata| (metadata.size, metadata.mtime, metadata.nanos);
+    Ok(key(file.opened()) == key(&tree.metadata(path, true)?))
 }
 
 fn threads_for(files: &[Weighed]) -> usize {
@@ -144,7 +159,7 @@ mod tests {
             let mut hasher = strong.list();
             hasher.update(&vec![number as u8; number * 50_000]);
             match digest {
-                Ok(digest) => assert_eq!(*digest, hasher.finish(), "{number}"),
+                Ok(digest) => assert_eq!(*digest, Some(hasher.finish()), "{number}"),
                 Err(error) => assert_eq!((error.kind(), number), (io::ErrorKind::NotFound, 7)),
             }
         }

@@ -74,6 +74,29 @@ pub trait ReadAt: Send {
     /// # Errors
     /// What the file system says.
     fn metadata(&self) -> io::Result<Metadata>;
+
+    /// Whether this is the file as it was in a snapshot, which may be older than what is listed.
+    fn is_snapshot(&self) -> bool {
+        false
+    }
+}
+
+/// Opens a file again that could not be read because of `error`: a tree with snapshots shows it from
+/// one once it met another program's lock.
+///
+/// # Errors
+/// `error`, where no snapshot helps; or that and why there is none.
+pub fn open_around_lock(
+    tree: &dyn Source,
+    path: &RelPath,
+    file: &dyn ReadAt,
+    error: io::Error,
+) -> io::Result<Box<dyn ReadAt>> {
+    if error.kind() != io::ErrorKind::ResourceBusy || file.is_snapshot() {
+        return Err(error);
+    }
+    let file = tree.open(path)?;
+    if file.is_snapshot() { Ok(file) } else { Err(error) }
 }
 
 /// How far symlinks are followed.

@@ -6,6 +6,7 @@ mod attributes;
 mod names;
 #[cfg(unix)]
 mod root;
+mod snapshots;
 #[cfg(unix)]
 mod stage;
 #[cfg(unix)]
@@ -15,6 +16,7 @@ mod unix;
 #[cfg(windows)]
 mod windows;
 
+pub use snapshots::Snapshots;
 #[cfg(unix)]
 pub use unix::Disk;
 #[cfg(windows)]

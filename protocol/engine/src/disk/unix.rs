@@ -12,6 +12,7 @@ use rustix::fs::{
 };
 use rustix::process::{Resource, getegid, geteuid, getgroups, getrlimit};
 
+use super::Snapshots;
 use super::attributes::{apply_at, metadata};
 use super::names::Names;
 use super::root::Root;
@@ -48,6 +49,14 @@ impl Disk {
     /// What the file system says.
     pub fn with_temp_path(self, dir: &std::path::Path) -> io::Result<Self> {
         Ok(Self { temp_dir: Some(Root::open(dir)?.handle()), ..self })
+    }
+
+    /// This tree, reading from snapshots what other programs keep to themselves.
+    ///
+    /// # Errors
+    /// `Unsupported`: here no program can keep a file from being read.
+    pub fn with_snapshots(self, _snapshots: Arc<dyn Snapshots>) -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "only Windows reads files from snapshots"))
     }
 
     fn open_file(

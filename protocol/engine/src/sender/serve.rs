@@ -20,7 +20,7 @@ use crate::observe::Event;
 use crate::outcome::{ExitCode, Fatal, Severity};
 use crate::path::RelPath;
 use crate::run::{IO_ERROR_GENERAL, add};
-use crate::tree::{Metadata, ReadAt};
+use crate::tree::{Metadata, ReadAt, Source, open_around_lock};
 
 /// A file up to this size is read at once, so that it can be read again when it changes meanwhile.
 const SMALL: u64 = 256 * 1024;
@@ -50,22 +50,24 @@ impl Sender {
             ));
         }
         let path = entry.path();
-        let opened = self.open(&path, arg);
-        let (file, metadata) = match opened {
-            Ok(opened) => opened,
+        let Begun { file, metadata, stable } = match self.begin(&path, arg) {
+            Ok(begun) => begun,
             Err(error) => return self.cannot_send(index, &path, &error),
         };
+        // With a time that came later, old content would be taken for new from then on.
+        if file.is_snapshot() && (metadata.mtime, metadata.nanos) < (entry.mtime, entry.nanos) {
+            self.run.problem(
+                Severity::Vanished,
+                &path,
+                "it is in motion: another program keeps it to itself, and it changed after the \
+                 snapshot was made, so the target keeps its old version; the next run takes it",
+            )?;
+            return self.send_none(index);
+        }
         self.run.on(&Event::Requested { bytes: metadata.size });
         self.run.on(&Event::TransferStarted { path: &path, size: metadata.size });
         let small = metadata.size <= SMALL;
-        let (length, stable) = if small {
-            match read_stable(&*file, metadata, &mut self.small) {
-                Ok(stable) => (self.small.len() as u64, stable),
-                Err(error) => return self.cannot_send(index, &path, &error),
-            }
-        } else {
-            (metadata.size, true)
-        };
+        let length = if small { self.small.len() as u64 } else { metadata.size };
         self.put(&Record::File(head.clone()))?;
         self.run.writer.data(|out| sum_head.put(out))?;
         let mut out = WireTokens {
@@ -90,7 +92,13 @@ impl Sender {
         self.run.writer.data(|out| out.extend_from_slice(&digest))?;
         add(&self.run.tally().literal_bytes, found.literal);
         add(&self.run.tally().matched_bytes, found.matched);
-        if let Some(error) = &found.error {
+        if let Some(error) = found.error {
+            let error = match self.around_lock(&path, arg, &*file, error) {
+                // The spoiled digest makes the receiver ask once more; a snapshot has no locks.
+                Ok(_) if self.unsteady.insert(index) => return Ok(()),
+                Ok(_) => ErrorKind::ResourceBusy.into(),
+                Err(error) => error,
+            };
             self.run.add_io_error(IO_ERROR_GENERAL);
             return self.run.problem(
                 Severity::Partial,
@@ -131,13 +139,34 @@ impl Sender {
         Ok(())
     }
 
-    fn open(&self, path: &[u8], arg: usize) -> io::Result<(Box<dyn ReadAt>, Metadata)> {
-        let root = self.roots.get(arg).ok_or(ErrorKind::NotFound)?;
-        let path =
-            RelPath::parse(path).map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
-        let file = root.tree.open(&path)?;
-        let metadata = *file.opened();
-        Ok((file, metadata))
+    /// Opens a file, and reads it if it is small.
+    fn begin(&mut self, path: &[u8], arg: usize) -> io::Result<Begun> {
+        let mut file = self.root(arg)?.open(&parsed(path)?)?;
+        loop {
+            let metadata = *file.opened();
+            if metadata.size > SMALL {
+                return Ok(Begun { file, metadata, stable: true });
+            }
+            match read_stable(&*file, metadata, &mut self.small) {
+                Ok(stable) => return Ok(Begun { file, metadata, stable }),
+                // At most once: what is a snapshot then is not opened again.
+                Err(error) => file = self.around_lock(path, arg, &*file, error)?,
+            }
+        }
+    }
+
+    fn around_lock(
+        &self,
+        path: &[u8],
+        arg: usize,
+        file: &dyn ReadAt,
+        error: io::Error,
+    ) -> io::Result<Box<dyn ReadAt>> {
+        open_around_lock(self.root(arg)?, &parsed(path)?, file, error)
+    }
+
+    fn root(&self, arg: usize) -> io::Result<&dyn Source> {
+        Ok(&*self.roots.get(arg).ok_or(ErrorKind::NotFound)?.tree)
     }
 
     fn cannot_send(&mut self, index: u32, path: &[u8], error: &io::Error) -> Result<(), Fatal> {
@@ -151,9 +180,26 @@ impl Sender {
                 format!("it could not be opened for reading: {error}"),
             )?;
         }
+        self.send_none(index)
+    }
+
+    fn send_none(&self, index: u32) -> Result<(), Fatal> {
         let index = i32::try_from(index).unwrap_or(i32::MAX);
         self.run.writer.message(&Message::NoSend(index))
     }
+}
+
+/// A file that can be sent.
+struct Begun {
+    file: Box<dyn ReadAt>,
+    /// Of the open file, before it was read.
+    metadata: Metadata,
+    /// Whether it held still, as far as it was read.
+    stable: bool,
+}
+
+fn parsed(path: &[u8]) -> io::Result<RelPath> {
+    RelPath::parse(path).map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))
 }
 
 /// Reads a small file until two looks around the reading agree; `false` when it never held still.

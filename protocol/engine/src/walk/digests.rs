@@ -37,17 +37,21 @@ impl Walker {
         let digests = digest::of_files(&*self.args[arg].tree, &self.strong, &files, &go_on);
         self.run.check_stop()?;
         let only_lists = options.dry_run || options.list_only;
+        // No file has it, so what has it is asked for.
+        let none = || vec![0; self.run.negotiated.list_checksum.digest_len()].into();
         let mut left_out = HashSet::new();
         for (at, digest) in places.into_iter().zip(digests) {
             let entry = &mut found[at].entry;
             let digest = match digest {
-                Ok(digest) => digest.as_ref().into(),
+                Ok(Some(digest)) => digest.as_ref().into(),
+                // Serving it decides whether the snapshot will do.
+                Ok(None) => none(),
                 Err(error) => {
                     self.missed(&entry.path(), &error)?;
                     if !only_lists || error.kind() == ErrorKind::NotFound {
                         left_out.insert(at);
                     }
-                    vec![0; self.run.negotiated.list_checksum.digest_len()].into()
+                    none()
                 }
             };
             entry.extra.get_or_insert_default().checksum = Some(digest);

@@ -2,6 +2,7 @@
 //! open directory, and they know no limit on the length of paths.
 
 mod attributes;
+mod fallback;
 mod links;
 mod listing;
 mod names;
@@ -21,8 +22,10 @@ use std::os::windows::io::OwnedHandle;
 use std::path::Path;
 use std::sync::Arc;
 
+use fallback::Fallback;
 use root::Root;
 
+use super::Snapshots;
 use crate::path::RelPath;
 
 /// A tree on disk, held by a handle of its root.
@@ -30,6 +33,7 @@ use crate::path::RelPath;
 pub struct Disk {
     root: Arc<Root>,
     temp_dir: Option<Arc<OwnedHandle>>,
+    fallback: Option<Arc<Fallback>>,
 }
 
 impl Disk {
@@ -38,7 +42,7 @@ impl Disk {
     /// # Errors
     /// What the file system says.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { root: Arc::new(Root::open(path)?), temp_dir: None })
+        Ok(Self { root: Arc::new(Root::open(path)?), temp_dir: None, fallback: None })
     }
 
     /// This tree, staging its files in a directory anywhere on this machine.
@@ -47,6 +51,14 @@ impl Disk {
     /// What the file system says.
     pub fn with_temp_path(self, dir: &Path) -> io::Result<Self> {
         Ok(Self { temp_dir: Some(Root::open(dir)?.handle()), ..self })
+    }
+
+    /// This tree, reading from snapshots what other programs keep to themselves.
+    ///
+    /// # Errors
+    /// None here; `Unsupported` on other systems.
+    pub fn with_snapshots(self, snapshots: Arc<dyn Snapshots>) -> io::Result<Self> {
+        Ok(Self { fallback: Some(Arc::new(Fallback::new(snapshots))), ..self })
     }
 
     /// Opens `path` itself, whatever it is.

@@ -1,7 +1,7 @@
 //! Reading a tree.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::windows::fs::FileExt as _;
 use std::sync::Arc;
 
@@ -9,9 +9,10 @@ use windows_sys::Wdk::Storage::FileSystem::FILE_NON_DIRECTORY_FILE;
 use windows_sys::Win32::Storage::FileSystem::{FILE_READ_ATTRIBUTES, FILE_READ_DATA};
 
 use super::attributes::Told;
+use super::fallback::Fallback;
 use super::place::EXISTING;
 use super::root::volume_of;
-use super::status::in_words;
+use super::status::{in_words, locked};
 use super::sys::How;
 use super::{Disk, links, listing};
 use crate::path::RelPath;
@@ -24,15 +25,31 @@ const READING: How = How {
     ..EXISTING
 };
 
-struct OpenFile {
+pub(super) struct OpenFile {
     file: File,
     volume: u64,
     opened: Metadata,
+    is_snapshot: bool,
+    /// Whom to tell of a lock of another program.
+    fallback: Option<(Arc<Fallback>, RelPath)>,
+}
+
+impl OpenFile {
+    /// What reading gave, in words; a lock is remembered, so that the file is not opened here again.
+    pub(super) fn told(&self, read: io::Result<usize>) -> io::Result<usize> {
+        let read = read.map_err(in_words);
+        if let (Err(error), Some((fallback, path))) = (&read, &self.fallback)
+            && error.kind() == ErrorKind::ResourceBusy
+        {
+            fallback.note_locked(path);
+        }
+        read
+    }
 }
 
 impl ReadAt for OpenFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.file.seek_read(buf, offset).map_err(in_words)
+        self.told(self.file.seek_read(buf, offset))
     }
 
     fn opened(&self) -> &Metadata {
@@ -41,6 +58,20 @@ impl ReadAt for OpenFile {
 
     fn metadata(&self) -> io::Result<Metadata> {
         Ok(Told::of(&self.file)?.metadata(self.volume, 0))
+    }
+
+    fn is_snapshot(&self) -> bool {
+        self.is_snapshot
+    }
+}
+
+impl Disk {
+    pub(super) fn open_here(&self, path: &RelPath) -> io::Result<OpenFile> {
+        let (file, told) = self.open_file(path, &READING)?;
+        let volume = if self.root.follows() { volume_of(&file)? } else { self.root.volume() };
+        let fallback = self.fallback.as_ref().map(|fallback| (Arc::clone(fallback), path.clone()));
+        let opened = told.metadata(volume, 0);
+        Ok(OpenFile { file, volume, opened, is_snapshot: false, fallback })
     }
 }
 
@@ -64,9 +95,15 @@ impl Source for Disk {
     }
 
     fn open(&self, path: &RelPath) -> io::Result<Box<dyn ReadAt>> {
-        let (file, told) = self.open_file(path, &READING)?;
-        let volume = if self.root.follows() { volume_of(&file)? } else { self.root.volume() };
-        Ok(Box::new(OpenFile { file, volume, opened: told.metadata(volume, 0) }))
+        let Some(fallback) = &self.fallback else { return Ok(Box::new(self.open_here(path)?)) };
+        let busy = match self.open_here(path) {
+            Ok(_) if fallback.is_locked(path) => locked(),
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => error,
+            opened => return Ok(Box::new(opened?)),
+        };
+        let open = |snapshot: &Self| snapshot.open_here(path);
+        let file = fallback.try_with(&self.root, &busy, open)?;
+        Ok(Box::new(OpenFile { is_snapshot: true, ..file }))
     }
 
     fn read_link(&self, path: &RelPath) -> io::Result<Vec<u8>> {
@@ -74,7 +111,8 @@ impl Source for Disk {
     }
 
     fn following(&self, reach: Reach) -> io::Result<Arc<dyn Source>> {
-        Ok(Arc::new(Self { root: Arc::new(self.root.following(reach)), temp_dir: None }))
+        let fallback = self.fallback.clone();
+        Ok(Arc::new(Self { root: Arc::new(self.root.following(reach)), temp_dir: None, fallback }))
     }
 
     fn user_name(&self, _uid: u32) -> Option<Vec<u8>> {

@@ -83,6 +83,11 @@ pub(super) fn patiently<T>(mut attempt: impl FnMut() -> Result<T, Status>) -> Re
     attempt()
 }
 
+/// A part of a file that another program has locked.
+pub(super) fn locked() -> io::Error {
+    Status(STATUS_FILE_LOCK_CONFLICT).into()
+}
+
 /// A read or write that met a lock, told in the same words as an open that did.
 pub(super) fn in_words(error: io::Error) -> io::Error {
     const ERROR_SHARING_VIOLATION: i32 = 32;

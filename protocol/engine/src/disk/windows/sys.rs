@@ -18,7 +18,8 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ATTRIBUTE_NORMAL, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
-    GetFinalPathNameByHandleW, SYNCHRONIZE,
+    GETFINALPATHNAMEBYHANDLE_FLAGS, GetFinalPathNameByHandleW, SYNCHRONIZE, VOLUME_NAME_DOS,
+    VOLUME_NAME_GUID,
 };
 use windows_sys::Win32::System::IO::{DeviceIoControl, IO_STATUS_BLOCK};
 use windows_sys::Win32::System::Ioctl::FSCTL_GET_REPARSE_POINT;
@@ -209,6 +210,15 @@ pub(super) fn reparse_data(file: impl AsHandle, answer: &mut [u64]) -> io::Resul
 
 /// Where an open file is, as `\\?\C:\...` in UTF-16.
 pub(super) fn final_path(file: impl AsHandle) -> io::Result<Vec<u16>> {
+    path_of(file, VOLUME_NAME_DOS)
+}
+
+/// Where an open file is, as `\\?\Volume{...}\...` in UTF-16: by its volume, wherever that is mounted.
+pub(super) fn volume_path(file: impl AsHandle) -> io::Result<Vec<u16>> {
+    path_of(file, VOLUME_NAME_GUID)
+}
+
+fn path_of(file: impl AsHandle, form: GETFINALPATHNAMEBYHANDLE_FLAGS) -> io::Result<Vec<u16>> {
     let mut path = vec![0; LONGEST_PATH];
     // SAFETY: at most as many units as told are written into `path`.
     let units = unsafe {
@@ -216,7 +226,7 @@ pub(super) fn final_path(file: impl AsHandle) -> io::Result<Vec<u16>> {
             file.as_handle().as_raw_handle(),
             path.as_mut_ptr(),
             length(path.len()),
-            0,
+            form,
         )
     };
     match units as usize {

@@ -107,12 +107,12 @@ impl Target for Disk {
 
     fn subtree(&self, path: &RelPath) -> io::Result<Arc<dyn Target>> {
         let root = Arc::new(self.root.subroot(path)?);
-        Ok(Arc::new(Self { root, temp_dir: self.temp_dir.clone() }))
+        Ok(Arc::new(Self { root, temp_dir: self.temp_dir.clone(), fallback: None }))
     }
 
     fn with_temp_dir(&self, dir: &RelPath) -> io::Result<Arc<dyn Target>> {
         let temp_dir = Some(self.root.directory(dir)?);
-        Ok(Arc::new(Self { root: Arc::clone(&self.root), temp_dir }))
+        Ok(Arc::new(Self { temp_dir, ..self.clone() }))
     }
 
     fn open_in_place(&self, path: &RelPath) -> io::Result<Box<dyn Stage>> {
