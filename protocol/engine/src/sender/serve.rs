@@ -96,7 +96,10 @@ impl Sender {
             let error = match self.around_lock(&path, arg, &*file, error) {
                 // The spoiled digest makes the receiver ask once more; a snapshot has no locks.
                 Ok(_) if self.unsteady.insert(index) => return Ok(()),
-                Ok(_) => ErrorKind::ResourceBusy.into(),
+                Ok(_) => io::Error::new(
+                    ErrorKind::ResourceBusy,
+                    "another program locked a part of it when it was read again",
+                ),
                 Err(error) => error,
             };
             self.run.add_io_error(IO_ERROR_GENERAL);
