@@ -3,7 +3,8 @@
 //! [`peer`] starts daemons and runs clients, [`relay`] stands between the two, [`scratch`] makes
 //! trees, [`judge`] compares them without any of Bascule's own code, [`model`] says what a mirror
 //! has to come to, [`mail`] makes large trees of messages, [`forgetful`] is a disk that fails,
-//! [`hostile`] lies, [`job`] is a job of `bascule.toml` with its two ends.
+//! [`hostile`] lies, [`job`] is a job of `bascule.toml` with its two ends,
+//! [`machine`] is a machine that systemd runs.
 #![cfg(unix)]
 
 #[cfg(target_os = "linux")]
@@ -12,6 +13,8 @@ pub mod forgetful;
 pub mod hostile;
 pub mod job;
 pub mod judge;
+#[cfg(target_os = "linux")]
+pub mod machine;
 pub mod mail;
 pub mod model;
 pub mod peer;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bascule_tests::judge::describe;
-use bascule_tests::peer::{Daemon, Whose, client, mirror, program};
+use bascule_tests::peer::{Daemon, Whose, client, mirror};
 use bascule_tests::scratch::{T0, file, noise};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -102,26 +102,6 @@ fn threads_that_serve_a_module_keep_no_more_rights_than_they_need() {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-}
-
-#[test]
-fn the_systemd_unit_is_sound() {
-    let scratch = tempfile::tempdir().expect("a scratch folder");
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../contrib/systemd/basculed.service");
-    let unit = fs::read_to_string(shipped).expect("the unit");
-    assert!(unit.contains("ExecStart=/usr/bin/basculed "), "{unit}");
-    // The program is not installed here.
-    let unit = unit.replace("/usr/bin/basculed", &program("basculed").display().to_string());
-    let path = scratch.path().join("basculed.service");
-    fs::write(&path, unit).expect("a file");
-    let verify = Command::new("systemd-analyze").arg("verify").arg(&path).output();
-    let verify = verify.expect("systemd-analyze is installed");
-    let said = String::from_utf8_lossy(&verify.stderr).into_owned();
-    assert!(verify.status.success() && !said.contains("basculed"), "{said}");
-    let mut security = Command::new("systemd-analyze");
-    security.args(["security", "--offline=true", "--threshold=40"]).arg(&path);
-    let security = security.output().expect("systemd-analyze is installed");
-    assert!(security.status.success(), "{}", String::from_utf8_lossy(&security.stdout));
 }
 
 #[test]

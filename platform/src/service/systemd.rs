@@ -115,6 +115,12 @@ impl Systemd {
         Err(ServiceError::Command { command: shown, said })
     }
 
+    /// No longer at boot; stopped where the system runs.
+    fn disable(&self, units: &[&str]) -> Result<(), ServiceError> {
+        let verb: &[&str] = if self.root.is_none() { &["disable", "--now"] } else { &["disable"] };
+        self.systemctl(&[verb, units].concat()).map(drop)
+    }
+
     fn steer(&self, verb: &str, name: &str) -> Result<(), ServiceError> {
         if self.root.is_some() {
             return Err(not_running());
@@ -149,8 +155,11 @@ impl Manager for Systemd {
         let mut done = Vec::new();
         if service.sockets.is_empty() {
             // It may have had one before.
-            if remove(&self.unit_file(&socket))? && self.root.is_none() {
-                self.systemctl(&["stop", &socket])?;
+            let old = self.unit_file(&socket);
+            if old.exists() {
+                ours(&old)?;
+                self.disable(&[&socket])?;
+                remove(&old)?;
             }
         } else {
             let path = self.write(&socket, &unit::socket(service, &made_by))?;
@@ -179,11 +188,11 @@ impl Manager for Systemd {
         super::check_name(name)?;
         let units = [format!("{name}.socket"), format!("{name}.service")];
         let paths = units.each_ref().map(|unit| self.unit_file(unit));
-        let there: Vec<&String> = units
+        let there: Vec<&str> = units
             .iter()
             .zip(&paths)
             .filter(|(_, path)| path.exists())
-            .map(|(unit, _)| unit)
+            .map(|(unit, _)| unit.as_str())
             .collect();
         if there.is_empty() {
             return Err(ServiceError::Missing(name.to_owned()));
@@ -191,12 +200,7 @@ impl Manager for Systemd {
         for path in &paths {
             ours(path)?;
         }
-        let mut arguments = vec!["disable"];
-        if self.root.is_none() {
-            arguments.push("--now");
-        }
-        arguments.extend(there.iter().map(|unit| unit.as_str()));
-        self.systemctl(&arguments)?;
+        self.disable(&there)?;
         let mut done = Vec::new();
         for path in &paths {
             if remove(path)? {
