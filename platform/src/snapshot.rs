@@ -175,6 +175,13 @@ impl Shell {
 
     fn ask(&self, script: &str) -> Result<Answer, CommandError> {
         let mut command = Command::new(&self.program);
+        #[cfg(windows)]
+        {
+            use std::os::windows::process::CommandExt as _;
+            // In a console of its own, Ctrl-C for this program does not end it half-way.
+            const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+            command.creation_flags(CREATE_NO_WINDOW);
+        }
         command::run(command.args(OPTIONS).arg(script), self.limit).map(|ran| Answer::of(&ran))
     }
 }

@@ -171,6 +171,27 @@ fn archive() -> Options {
     Options { owner: false, group: false, ..Options::archive() }
 }
 
+#[test]
+fn a_shadow_copy_is_refused_where_there_is_none() {
+    use clap::Parser as _;
+    let wanted = |line: &str| {
+        let cli = crate::cli::Cli::try_parse_from(line.split_whitespace()).expect("accepted");
+        let crate::cli::Command::Mirror(mirror) = cli.command else { panic!("a mirror") };
+        let source = Location::parse(&mirror.paths[0]).expect("a source");
+        shadow_copies(&mirror, &[source]).map(|shadows| shadows.is_some())
+    };
+    assert!(!wanted("bascule mirror rsync://host/m/ b").expect("none wanted"));
+    let refused = wanted("bascule mirror --shadow-copy rsync://host/m/ b").expect_err("remote");
+    assert!(refused.to_string().contains("sources on this machine"), "{refused}");
+    match wanted("bascule mirror --shadow-copy a b") {
+        Ok(is_there) => assert!(is_there && cfg!(windows)),
+        Err(error) => assert_eq!(
+            format!("{error:#}"),
+            "--shadow-copy: there are no shadow copies on this system, only on Windows"
+        ),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_or_locked_is_sent_as_the_snapshot_has_it() {
     let world = World::new();
