@@ -131,9 +131,11 @@ fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
 fn instructions(file: &Path, config: &Config, password_file: &Path, line: Line<'_>) -> String {
     let mut text = format!(
         "{} is written, with a certificate and a password of its own.\n\n\
-         Start the daemon here:\n\n  basculed --config={}\n\n\
+         Let it run here as a service (`basculed --config={}` runs it by hand):\n\n  \
+         basculed service install --config={}\n\n\
          The password is in {}; copy that file to the source, keep it at mode\n\
          600, and type there, with the folder instead of SRC:\n\n",
+        file.display(),
         file.display(),
         file.display(),
         password_file.display(),

@@ -366,7 +366,7 @@ impl OpenModule for DaemonModule {
             && let Err(error) = shadows.remove()
         {
             let Client { module, .. } = &self.client;
-            tracing::warn!(module, %error, "a shadow copy stays");
+            tracing::warn!(event = "snapshot.kept", module, %error, "a shadow copy stays");
         }
         if !std::mem::take(&mut self.entered) {
             return;

@@ -130,7 +130,7 @@ impl ShadowCopies {
 impl Drop for ShadowCopies {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            tracing::warn!("{error}");
+            tracing::warn!(event = "snapshot.kept", "{error}");
         }
     }
 }
@@ -148,7 +148,7 @@ impl Shell {
             })?;
             match answer.made() {
                 Err(refused) if answer.is_busy() && attempts.next().is_some() => {
-                    tracing::debug!("{refused}; trying again");
+                    tracing::debug!(event = "snapshot.retried", "{refused}; trying again");
                     std::thread::sleep(self.pause);
                 }
                 Ok((id, Some(device))) => return Ok(ShadowCopy { id, device }),

@@ -1,5 +1,6 @@
 //! What the documents say of tests and files is true: each test that SECURITY.md names and each suite
-//! of docs/reliability.md exists, and each link between the documents leads somewhere.
+//! of docs/reliability.md exists, each event of the logs is in a table, and each link between the
+//! documents leads somewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -154,6 +155,26 @@ fn wrong_suites(text: &str, suites: &Suites) -> Vec<String> {
     wrong
 }
 
+/// The names of the events that code outside tests logs; for an event without one, its line.
+fn events(path: &Path) -> (BTreeSet<String>, Vec<String>) {
+    let text = fs::read_to_string(path).expect("UTF-8");
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let (mut names, mut nameless) = (BTreeSet::new(), Vec::new());
+    for level in ["error", "warn", "info", "debug", "trace"] {
+        for call in code.split(&format!("tracing::{level}!(")).skip(1) {
+            let name = call
+                .trim_start()
+                .strip_prefix("event = \"")
+                .and_then(|rest| rest.split('"').next());
+            match name {
+                Some(name) => _ = names.insert(name.to_owned()),
+                None => nameless.push(format!("{}: {:.60}", path.display(), call.trim_start())),
+            }
+        }
+    }
+    (names, nameless)
+}
+
 /// The links of a text that lead nowhere: to no file next to `document`, or to no heading of it.
 fn wrong_links(document: &Path, text: &str) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
@@ -189,6 +210,28 @@ fn each_test_that_security_names_exists() {
     let text = fs::read_to_string(root().join("SECURITY.md")).expect("UTF-8");
     assert!(rows(&text).len() > 50, "the table is there");
     assert_eq!(wrong_tests(&text, &Suites::of_workspace()), Vec::<String>::new());
+}
+
+#[test]
+fn each_event_has_a_name_that_is_documented() {
+    let (mut names, mut nameless) = (BTreeSet::new(), Vec::new());
+    for part in ["daemon", "agent", "platform", "protocol"] {
+        for path in
+            files(&root().join(part), &|path| path.extension().is_some_and(|end| end == "rs"))
+        {
+            let (named, without) = events(&path);
+            names.extend(named);
+            nameless.extend(without);
+        }
+    }
+    assert!(names.len() > 50, "{names:?}");
+    assert_eq!(nameless, Vec::<String>::new());
+    let text: String = ["docs/services.md", "docs/jobs.md"]
+        .map(|name| fs::read_to_string(root().join(name)).expect("UTF-8"))
+        .concat();
+    let known: BTreeSet<&str> = text.lines().flat_map(code).collect();
+    names.retain(|name| !known.contains(&name[..]));
+    assert!(names.is_empty(), "in no table: {names:?}");
 }
 
 #[test]
