@@ -181,7 +181,7 @@ mod tests {
         for (name, folder) in [("mail", &folders[0]), ("archive", &folders[1])] {
             let rules = &config.module(name.as_bytes()).expect("the module").rules;
             let path = rules.path.as_deref().map(|text| text.replace("%%", "%"));
-            let folder = folder.canonicalize().expect("there");
+            let folder = bascule_platform::paths::canonical(folder).expect("there");
             assert_eq!(path.as_deref(), folder.to_str());
             assert!(rules.require_tls && !rules.read_only);
             let line = format!("rsyncs://joe@192.0.2.1:8730/{name}/#sha256=");

@@ -138,7 +138,7 @@ mod tests {
         let rules = &config.module(b"mail").expect("the module").rules;
         assert!(!rules.read_only);
         assert_eq!(rules.auth_users.as_deref(), Some("joe"));
-        assert!(rules.path.as_deref().expect("a path").ends_with("/100%%"));
+        assert!(rules.path.as_deref().expect("a path").ends_with("100%%"));
         let fingerprint = Fingerprint::of(b"a certificate");
         let text = zero.instructions(Some("2001:db8::1"), 8730, fingerprint);
         assert!(

@@ -104,7 +104,9 @@ impl Receiver<'_> {
                 return Err(fatal);
             }
         };
-        let Rebuild { stage, failed, position, literal, matched, .. } = rebuild;
+        let Rebuild { stage, failed, position, literal, matched, basis, .. } = rebuild;
+        // Not every file system of Windows replaces a file that is open.
+        drop(basis);
         add(&self.run.tally().literal_bytes, literal);
         add(&self.run.tally().matched_bytes, matched);
         let whole = stage.filter(|_| arrived == Arrived::Whole);
@@ -235,11 +237,13 @@ impl Receiver<'_> {
 
     /// Keeps what has arrived of a file when the run breaks off, if the user wants that.
     fn keep_partial(&self, rebuild: Rebuild<'_>, path: &RelPath) {
-        let Rebuild { stage: Some(stage), failed: None, position: 1.., in_place: false, .. } =
-            rebuild
+        let Rebuild {
+            stage: Some(stage), failed: None, position: 1.., in_place: false, basis, ..
+        } = rebuild
         else {
             return;
         };
+        drop(basis);
         // The run is failing already: a partial file that cannot be kept only costs time later.
         let _ = self.store_partial(stage, path);
     }

@@ -26,7 +26,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 use super::attributes::{Told, set_read_only};
 use super::listing;
 use super::names::{Name, from_disk};
-use super::status::patiently;
+use super::status::{patiently, patiently_while};
 use super::sys::{self, How, Status};
 
 /// Opens what there is and nothing else, a reparse point itself.
@@ -226,7 +226,8 @@ fn with_read_only_lifted(
         Err(status) if is_missing(status) => false,
         Err(status) => return Err(status),
     };
-    let done = patiently(&mut act);
+    // A plain rename or removal is refused, too, as long as some program has the file open.
+    let done = patiently_while(|status| status.is_busy() || status.is_refused(), &mut act);
     if done.is_err() && lifted {
         // What has failed is told; this would tell nothing new.
         let _ = sys::open_at(&dir, name.units(), &how).and_then(|file| set_read_only(file, true));

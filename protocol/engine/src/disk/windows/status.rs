@@ -73,10 +73,18 @@ impl From<Status> for io::Error {
 }
 
 /// Does something to a file, again after short waits as long as another program has it open.
-pub(super) fn patiently<T>(mut attempt: impl FnMut() -> Result<T, Status>) -> Result<T, Status> {
+pub(super) fn patiently<T>(attempt: impl FnMut() -> Result<T, Status>) -> Result<T, Status> {
+    patiently_while(Status::is_busy, attempt)
+}
+
+/// The same as long as it fails in a certain way.
+pub(super) fn patiently_while<T>(
+    is_passing: impl Fn(Status) -> bool,
+    mut attempt: impl FnMut() -> Result<T, Status>,
+) -> Result<T, Status> {
     for wait in WAITS {
         match attempt() {
-            Err(status) if status.is_busy() => std::thread::sleep(Duration::from_millis(wait)),
+            Err(status) if is_passing(status) => std::thread::sleep(Duration::from_millis(wait)),
             done => return done,
         }
     }
