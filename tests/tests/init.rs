@@ -59,8 +59,10 @@ fn what_it_prints_mirrors_two_modules() {
 
     let check = ["basculed", "check-config", "basculed.conf"].map(ToOwned::to_owned);
     assert_eq!(run(&check, root).0, Some(0));
+    // The service would stay: what it starts is started here.
+    assert_eq!(commands[0][..3], ["basculed", "service", "install"], "{said}");
     let started = Command::new(program("basculed"))
-        .args(&commands[0][1..])
+        .args(&commands[0][3..])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
