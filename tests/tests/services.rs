@@ -231,6 +231,7 @@ fn the_log_has_names_of_events_and_none_of_files_or_secrets() {
     for event in events(&log) {
         let name = event["event"].as_str().expect("a name");
         assert!(name.contains('.'), "an event without a name: {event}");
+        assert_ne!(event["level"], "DEBUG", "only -v tells that: {event}");
     }
 }
 

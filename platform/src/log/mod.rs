@@ -77,14 +77,9 @@ pub fn start(settings: &Settings) {
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let mut layers: Vec<AnyLayer> = layer.into_iter().collect();
-    #[cfg(windows)]
-    if let Some(source) = &settings.event_source {
-        layers.extend(event_log::EventLog::open(source).map(|log| Box::new(log) as AnyLayer));
-    }
-    // Level first: what is too fine is not looked at.
-    layers.push(Box::new(level));
-    let _ = tracing_subscriber::registry().with(layers).try_init();
+    let layers: Vec<AnyLayer> = layer.into_iter().chain(event_log(settings)).collect();
+    // Around the others: what is too fine reaches none of them.
+    let _ = tracing_subscriber::registry().with(layers).with(level).try_init();
     if let Some(error) = failure {
         let path = match &settings.destination {
             Destination::File(path) | Destination::Folder { path, .. } => path.display(),
@@ -92,6 +87,19 @@ pub fn start(settings: &Settings) {
         };
         tracing::error!(event = "log.unusable", %path, %error, "cannot open the log file");
     }
+}
+
+/// The Windows event log, for a service.
+#[cfg(windows)]
+fn event_log(settings: &Settings) -> Option<AnyLayer> {
+    let log = event_log::EventLog::open(settings.event_source.as_deref()?)?;
+    Some(Box::new(log))
+}
+
+/// Only Windows has one.
+#[cfg(not(windows))]
+fn event_log(_settings: &Settings) -> Option<AnyLayer> {
+    None
 }
 
 fn layer(settings: &Settings, destination: &Destination) -> io::Result<Option<AnyLayer>> {
