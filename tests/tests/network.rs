@@ -280,11 +280,12 @@ fn an_interruption_ends_the_wait() {
 fn a_silent_link_ends_by_itself_and_a_new_attempt_heals() {
     let world = World::new("timeout = 4");
     for push in [true, false] {
-        let relay = Relay::before(world.daemon.port);
         // In the opening, in the list, in the big file.
         for (bytes, code) in [(30, 35), (1500, 30), (BIG as u64 / 2, 30)] {
             let why = format!("push {push}, silent after {bytes} bytes");
             world.start_over();
+            // A new one each time: what still waits in the last must not use up what this may pass.
+            let relay = Relay::before(world.daemon.port);
             relay.allow_until_silence(bytes);
             let options = ["--timeout=4", "--retries=0"];
             let ran = Agent::start(&options, world.ends(push, relay.port)).end();
@@ -295,6 +296,7 @@ fn a_silent_link_ends_by_itself_and_a_new_attempt_heals() {
             world.assert_heals(push, &why);
         }
         world.start_over();
+        let relay = Relay::before(world.daemon.port);
         relay.allow_until_silence(BIG as u64 / 2);
         let mut agent = Agent::start(&["--timeout=4"], world.ends(push, relay.port));
         agent.wait_for_failure();
