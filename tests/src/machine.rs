@@ -115,10 +115,12 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         let first = i32::try_from(self.first).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(first) = first {
-            let _ = rustix::process::kill_process(first, rustix::process::Signal::KILL);
+        // With the first process all end, and unshare with them.
+        if first.is_none_or(|first| {
+            rustix::process::kill_process(first, rustix::process::Signal::KILL).is_err()
+        }) {
+            let _ = self.unshare.kill();
         }
-        let _ = self.unshare.kill();
         let _ = self.unshare.wait();
         // The control groups stay behind, empty.
         let tidy = "mount -t cgroup2 none \"$1\"; find \"$1/$2\" -depth -type d -exec rmdir {} +";
