@@ -237,11 +237,13 @@ mod tests {
         state.note(&mark_at("x", &old), old.changed.0, &[7; 32]);
         state.note(&mark_at("y", &young), young.changed.0, &[8; 32]);
         state.save().expect("written");
+        drop(state);
         let cut = std::fs::read(&path).expect("there");
         std::fs::write(&path, [&cut[..], b"0011 22"].concat()).expect("written");
         let state = State::open(&path).expect("it goes on");
         state.note(&mark_at("z", &old), old.changed.0, &[9; 16]);
         state.save().expect("written");
+        drop(state);
         let state = State::open(&path).expect("it goes on");
         assert_eq!(state.recall(&mark_at("x", &old)), Some(&[7; 32][..]));
         assert_eq!(state.recall(&mark_at("z", &old)), Some(&[9; 16][..]));

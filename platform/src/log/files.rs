@@ -119,9 +119,12 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&old).expect("the old one"), "one\ntwo\n");
         assert_eq!(std::fs::read_to_string(&path).expect("the new one"), "three\n");
         // What cannot be opened again is still written.
-        std::fs::remove_dir_all(dir.path()).expect("removed");
+        let newer = dir.path().join("log.2");
+        std::fs::rename(&path, &newer).expect("renamed");
+        std::fs::create_dir(&path).expect("a folder in its place");
         assert!(log.reopen().is_err_and(|error| error.to_string().contains("log")));
         log.make_writer().write_all(b"four\n").expect("written");
+        assert_eq!(std::fs::read_to_string(&newer).expect("the open one"), "three\nfour\n");
     }
 
     #[test]
