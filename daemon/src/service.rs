@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use bascule_engine::outcome::ExitCode;
 use bascule_platform::service::foreground::{self, Instead};
-use bascule_platform::service::{self, Logs, Service, ServiceError, unit};
+use bascule_platform::service::steer::{self, Verb};
+use bascule_platform::service::{self, Logs, Service, unit};
 
 use crate::cli::{Install, ServiceCommand};
 use crate::config::{self, Config, Global};
@@ -36,45 +37,29 @@ const FIRST_FREE_PORT: u16 = 1024;
 pub fn run(command: &ServiceCommand) -> anyhow::Result<u8> {
     let name = command.name();
     service::check_name(name)?;
-    match command {
-        ServiceCommand::Install(install) if install.print => print!("{}", printed(install)?),
+    let verb = match command {
+        ServiceCommand::Install(install) if install.print => {
+            print!("{}", printed(install)?);
+            return Ok(0);
+        }
         ServiceCommand::Install(install) => {
             let service = described(install, true)?;
-            let manager =
-                service::manager(install.root.as_deref(), &instead(name, &install.config))?;
-            told(&manager.install(&service, !install.no_start)?);
+            let instead = instead(name, &install.config);
+            steer::install(&service, install.root.as_deref(), !install.no_start, &instead)?;
+            return Ok(0);
         }
-        ServiceCommand::Uninstall(which) => {
-            let manager = service::manager(which.root.as_deref(), &instead_of(name))?;
-            told(&manager.uninstall(name)?);
-        }
-        ServiceCommand::Start(_) => service::manager(None, &instead_of(name))?.start(name)?,
-        ServiceCommand::Stop(_) => service::manager(None, &instead_of(name))?.stop(name)?,
-        ServiceCommand::Restart(_) => service::manager(None, &instead_of(name))?.restart(name)?,
-        ServiceCommand::Reload(_) => service::manager(None, &instead_of(name))?.reload(name)?,
-        ServiceCommand::Status(_) => {
-            let status = service::manager(None, &instead_of(name))?.status(name)?;
-            print!("{}", status.text);
-            return Ok(status.state.exit_code());
-        }
+        ServiceCommand::Uninstall(which) => Verb::Uninstall { root: which.root.as_ref() },
+        ServiceCommand::Start(_) => Verb::Start,
+        ServiceCommand::Stop(_) => Verb::Stop,
+        ServiceCommand::Restart(_) => Verb::Restart,
+        ServiceCommand::Reload(_) => Verb::Reload,
+        ServiceCommand::Status(_) => Verb::Status,
         ServiceCommand::Logs(shown) => {
-            let logs = Logs { lines: shown.lines, follow: shown.follow };
-            let folder = foreground::log_folder(name);
-            match service::manager(None, &instead_of(name)) {
-                Err(ServiceError::NoManager(_)) if folder.is_dir() => {
-                    foreground::show_log(&folder, logs)?;
-                }
-                manager => manager?.logs(name, logs)?,
-            }
+            Verb::Logs(Logs { lines: shown.lines, follow: shown.follow })
         }
-    }
-    Ok(0)
-}
-
-fn told(lines: &[String]) {
-    for line in lines {
-        println!("{line}");
-    }
+    };
+    let instead = instead(name, Path::new(crate::cli::NEW_CONFIG));
+    Ok(steer::steer(name, &verb, &instead)?)
 }
 
 /// The texts of the unit files.
@@ -110,10 +95,7 @@ fn described(install: &Install, is_needed: bool) -> anyhow::Result<Service> {
     let low = ports(&config.global).into_iter().any(|port| port < FIRST_FREE_PORT);
     let user_capabilities =
         if low && sockets.is_empty() { vec!["NET_BIND_SERVICE"] } else { Vec::new() };
-    let password = match &install.password_file {
-        Some(file) => Some(password(file)?),
-        None => None,
-    };
+    let password = install.password_file.as_deref().map(steer::account_password).transpose()?;
     Ok(Service {
         display_name: "Bascule daemon".into(),
         description: "Bascule daemon: serves rsync modules".into(),
@@ -160,19 +142,6 @@ fn instead(name: &str, config: &Path) -> Instead {
             format!("--log-dir={}", foreground::log_folder(name).display()),
         ],
     }
-}
-
-fn instead_of(name: &str) -> Instead {
-    instead(name, Path::new(crate::cli::NEW_CONFIG))
-}
-
-fn password(file: &Path) -> anyhow::Result<zeroize::Zeroizing<String>> {
-    if cfg!(not(windows)) {
-        bail!("only Windows asks for a service account's password");
-    }
-    let text = bascule_platform::secret::read_as(file, "the password file")?;
-    let text = std::str::from_utf8(&text).context("the password is no text")?;
-    Ok(zeroize::Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 /// The places that a daemon of this configuration writes to.

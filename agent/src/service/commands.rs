@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 use bascule_engine::outcome::ExitCode;
 use bascule_platform::log::{self, Destination, Format};
 use bascule_platform::service::foreground::{self, Instead};
-use bascule_platform::service::{self, Control, Logs, Service as Described, ServiceError, unit};
-use zeroize::Zeroizing;
+use bascule_platform::service::steer::{self, Verb};
+use bascule_platform::service::{self, Control, Logs, Service as Described, unit};
 
 use super::options::{Install, LogFormat, Run, Service};
 use super::scheduler;
@@ -27,7 +27,7 @@ const TO_WRITE: [&str; 6] =
 /// # Errors
 /// Why it could not be done.
 pub async fn run(asked: &Service, control: Option<Control>) -> anyhow::Result<u8> {
-    match asked {
+    let (which, verb) = match asked {
         Service::Install(install) => {
             service::check_name(&install.which.name)?;
             if install.print {
@@ -35,62 +35,40 @@ pub async fn run(asked: &Service, control: Option<Control>) -> anyhow::Result<u8
                 return Ok(0);
             }
             let described = described(install)?;
-            let config = install.configuration.config.as_deref();
-            let instead = instead(&install.which.name, config);
-            let manager = service::manager(install.root.as_deref(), &instead)?;
-            told(&manager.install(&described, !install.no_start)?);
-        }
-        Service::Uninstall(which) => {
-            let name = &which.which.name;
-            let manager = service::manager(which.root.as_deref(), &instead(name, None))?;
-            told(&manager.uninstall(name)?);
-        }
-        Service::Start(which) => manager(&which.name)?.start(&which.name)?,
-        Service::Stop(which) => manager(&which.name)?.stop(&which.name)?,
-        Service::Restart(which) => manager(&which.name)?.restart(&which.name)?,
-        Service::Reload(which) => manager(&which.name)?.reload(&which.name)?,
-        Service::Status(which) => {
-            let status = manager(&which.name)?.status(&which.name)?;
-            print!("{}", status.text);
-            return Ok(status.state.exit_code());
-        }
-        Service::Logs(shown) => {
-            let name = &shown.which.name;
-            let logs = Logs { lines: shown.lines, follow: shown.follow };
-            let folder = foreground::log_folder(name);
-            match service::manager(None, &instead(name, None)) {
-                Err(ServiceError::NoManager(_)) if folder.is_dir() => {
-                    foreground::show_log(&folder, logs)?;
-                }
-                manager => manager?.logs(name, logs)?,
-            }
+            let instead = instead(&described.name, install.configuration.config.as_deref());
+            steer::install(&described, install.root.as_deref(), !install.no_start, &instead)?;
+            return Ok(0);
         }
         Service::Run(run) => {
-            start_log(run);
-            let control = match control {
-                Some(control) => control,
-                None => Control::by_signals(true).context("signals cannot be caught")?,
-            };
-            let ran = scheduler::run(run.configuration.config.as_deref(), control).await;
-            if let Err(error) = &ran {
-                let error = format!("{error:#}");
-                tracing::error!(event = "service.unstarted", error, "the service cannot start");
-            }
-            ran?;
+            watch(run, control).await?;
+            return Ok(0);
         }
-    }
-    Ok(0)
+        Service::Uninstall(which) => (&which.which, Verb::Uninstall { root: which.root.as_ref() }),
+        Service::Start(which) => (which, Verb::Start),
+        Service::Stop(which) => (which, Verb::Stop),
+        Service::Restart(which) => (which, Verb::Restart),
+        Service::Reload(which) => (which, Verb::Reload),
+        Service::Status(which) => (which, Verb::Status),
+        Service::Logs(shown) => {
+            (&shown.which, Verb::Logs(Logs { lines: shown.lines, follow: shown.follow }))
+        }
+    };
+    Ok(steer::steer(&which.name, &verb, &instead(&which.name, None))?)
 }
 
-fn manager(name: &str) -> anyhow::Result<Box<dyn service::Manager>> {
-    service::check_name(name)?;
-    Ok(service::manager(None, &instead(name, None))?)
-}
-
-fn told(lines: &[String]) {
-    for line in lines {
-        println!("{line}");
+/// Runs the jobs when they are due, until the order to end.
+async fn watch(run: &Run, control: Option<Control>) -> anyhow::Result<()> {
+    start_log(run);
+    let control = match control {
+        Some(control) => control,
+        None => Control::by_signals(true).context("signals cannot be caught")?,
+    };
+    let ran = scheduler::run(run.configuration.config.as_deref(), control).await;
+    if let Err(error) = &ran {
+        let error = format!("{error:#}");
+        tracing::error!(event = "service.unstarted", error, "the service cannot start");
     }
+    ran
 }
 
 fn start_log(run: &Run) {
@@ -139,7 +117,7 @@ fn described(install: &Install) -> anyhow::Result<Described> {
         arguments: arguments(&name, &file),
         name,
         user: install.user.clone(),
-        password: install.password_file.as_deref().map(password).transpose()?,
+        password: install.password_file.as_deref().map(steer::account_password).transpose()?,
         makes_special_files: writes.len() > 1,
         writes,
         capabilities,
@@ -187,13 +165,4 @@ fn instead(name: &str, config: Option<&Path>) -> Instead {
             format!("--log-dir={}", foreground::log_folder(name).display()),
         ],
     }
-}
-
-fn password(file: &Path) -> anyhow::Result<Zeroizing<String>> {
-    if cfg!(not(windows)) {
-        bail!("only Windows asks for a service account's password");
-    }
-    let text = bascule_platform::secret::read_as(file, "the password file")?;
-    let text = std::str::from_utf8(&text).context("the password is no text")?;
-    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }

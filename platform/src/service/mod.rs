@@ -9,6 +9,7 @@ pub mod foreground;
 #[cfg(windows)]
 pub mod scm;
 pub mod sockets;
+pub mod steer;
 #[cfg(unix)]
 pub mod systemd;
 pub mod unit;
