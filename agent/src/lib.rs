@@ -17,6 +17,7 @@ pub mod location;
 pub mod mirror;
 pub mod notes;
 pub mod options;
+mod output;
 pub mod progress;
 pub mod remote;
 pub mod report;

@@ -1,6 +1,5 @@
 //! `bascule mirror` and `bascule list`.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +32,7 @@ use crate::listing::Lines;
 use crate::local::{self, LocalSite};
 use crate::location::{Location, Remote};
 use crate::options;
+use crate::output::print;
 use crate::remote::{self, Wanted, login};
 use crate::report::Console;
 
@@ -288,7 +288,7 @@ pub async fn list(cli: &List, stop: Stop) -> anyhow::Result<ExitCode> {
         };
         return Ok(match client::list_modules(stream, &options).await {
             Ok(lines) => {
-                print(&printable(&lines));
+                print(&format!("{}\n", printable(&lines)));
                 ExitCode::Success
             }
             Err(error) => failed(&error),
@@ -356,17 +356,12 @@ struct Lister(Lines);
 impl Observer for Lister {
     fn on(&self, event: &Event<'_>) {
         match event {
-            Event::Entry(entry) => print(&self.0.line(entry)),
-            Event::PeerText(text) => print(&printable(text)),
+            Event::Entry(entry) => print(&format!("{}\n", self.0.line(entry))),
+            Event::PeerText(text) => print(&format!("{}\n", printable(text))),
             Event::Problem(problem) => eprintln!("{}", printable(problem.to_string().as_bytes())),
             _ => {}
         }
     }
-}
-
-/// Prints a line; a closed pipe on the other side is no trouble.
-fn print(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn failed(error: &SessionError) -> ExitCode {

@@ -1,6 +1,5 @@
 //! The loop of `bascule converge`.
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -20,6 +19,7 @@ use crate::jobs::line::Wanted;
 use crate::jobs::load::Loaded;
 use crate::jobs::run::{self, Shown};
 use crate::jobs::table::{document, moment};
+use crate::output::print;
 use crate::retry;
 
 /// The longest wait after a failure.
@@ -88,7 +88,7 @@ pub async fn converge(cli: &Converge, stop: Stop) -> anyhow::Result<u8> {
     if cli.look {
         let store = Store::open(&state)?;
         let standing = standing(&store, &cli.job, &goal, cli.every, Timestamp::now())?;
-        print(cli.json, None, &standing);
+        tell(cli.json, None, &standing);
         return Ok(standing.verdict.exit_code());
     }
     let shown = Shown { quiet: true, ..Shown::default() };
@@ -99,7 +99,7 @@ pub async fn converge(cli: &Converge, stop: Stop) -> anyhow::Result<u8> {
         let store = Store::open(&state)?;
         let standing = standing(&store, &cli.job, &goal, cli.every, Timestamp::now())?;
         let past = store.last(Some(&cli.job), 1)?.pop().context("the run is not in the history")?;
-        print(cli.json, Some(&past), &standing);
+        tell(cli.json, Some(&past), &standing);
         if stop.is_stopped() {
             return Ok(ExitCode::Interrupted.code());
         }
@@ -128,10 +128,8 @@ pub fn after_failures(failures: u32) -> f64 {
     }
 }
 
-fn print(as_json: bool, run: Option<&Past>, standing: &Standing) {
-    let text = if as_json { format!("{}\n", describe(run, standing)) } else { text(run, standing) };
-    // A closed pipe on the other side is no trouble.
-    let _ = write!(std::io::stdout(), "{text}");
+fn tell(as_json: bool, run: Option<&Past>, standing: &Standing) {
+    print(&if as_json { format!("{}\n", describe(run, standing)) } else { text(run, standing) });
 }
 
 /// Where a job stands as a document.

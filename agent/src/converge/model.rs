@@ -15,6 +15,8 @@ const FADING: f64 = 0.8;
 const STEP: f64 = 300.0;
 /// The part of a forecast that past forecasts of the same kind were wrong by, when there were none.
 const UNPROVEN: (f64, f64) = (0.5, 2.0);
+/// So many past forecasts show how good they are.
+const PROOFS: usize = 10;
 
 /// What is known of a past run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,13 +68,17 @@ impl Model {
     /// Learns from `samples`, the oldest first, with the hours of `zone`. `None` before the second
     /// run has ended: one says nothing about what comes up meanwhile.
     pub fn learn(samples: &[Sample], zone: &TimeZone) -> Option<Self> {
+        let spread = spread(samples, zone).unwrap_or(UNPROVEN);
+        Some(Self { spread, ..Self::unproven(samples, zone)? })
+    }
+
+    /// The same, without a look at how good such forecasts were.
+    fn unproven(samples: &[Sample], zone: &TimeZone) -> Option<Self> {
         let last = samples.last().filter(|_| samples.len() >= 2)?;
         let (fixed, per_work) = costs(samples);
         let rates = rates(samples, zone);
-        let mut model =
-            Self { fixed, per_work, rates, spread: UNPROVEN, last: last.began, zone: zone.clone() };
-        model.spread = spread(samples, zone).unwrap_or(UNPROVEN);
-        Some(model)
+        let (spread, zone) = (UNPROVEN, zone.clone());
+        Some(Self { fixed, per_work, rates, spread, last: last.began, zone })
     }
 
     /// How long a run will take that begins at `at`.
@@ -192,28 +198,14 @@ fn rates(samples: &[Sample], zone: &TimeZone) -> [f64; 24] {
 
 /// What real durations were, in parts of those that would have been forecast just before them.
 fn spread(samples: &[Sample], zone: &TimeZone) -> Option<(f64, f64)> {
-    let mut parts: Vec<f64> = Vec::new();
-    for known in 2..samples.len() {
-        let (before, next) = (&samples[..known], &samples[known]);
-        let last = before.last()?;
-        let (fixed, per_work) = costs(before);
-        let rates = rates(before, zone);
-        let model = Model {
-            fixed,
-            per_work,
-            rates,
-            spread: UNPROVEN,
-            last: last.began,
-            zone: zone.clone(),
-        };
-        let forecast = model.run(next.began).seconds;
-        if forecast > 0.0 {
-            parts.push(next.seconds / forecast);
-        }
-    }
     // The first forecasts are the poorest.
-    let recent = parts.len().saturating_sub(10);
-    let mut parts = parts.split_off(recent);
+    let proofs = samples.len().saturating_sub(PROOFS).max(2)..samples.len();
+    let part = |known: usize| {
+        let next = &samples[known];
+        let forecast = Model::unproven(&samples[..known], zone)?.run(next.began).seconds;
+        (forecast > 0.0).then(|| next.seconds / forecast)
+    };
+    let mut parts: Vec<f64> = proofs.filter_map(part).collect();
     if parts.len() < 3 {
         return None;
     }

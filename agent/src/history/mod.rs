@@ -135,6 +135,21 @@ pub struct Account {
     pub failed: u64,
 }
 
+/// How many bytes of a folder's path name its account: its first `depth` components, or nothing where
+/// it has fewer.
+pub fn account_length(folder: &[u8], depth: usize) -> usize {
+    let mut ends = folder.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    match depth.checked_sub(1) {
+        None => 0,
+        Some(before) => match ends.nth(before) {
+            Some((at, _)) => at,
+            // As many components as name an account, or fewer.
+            None if folder.split(|byte| *byte == b'/').count() == depth => folder.len(),
+            None => 0,
+        },
+    }
+}
+
 /// A run that has ended.
 #[derive(Debug, Clone)]
 pub struct Ended {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bascule_engine::observe::{Event, Observer};
 use bascule_wire::record::ItemFlags;
 
-use super::{Account, Phases};
+use super::{Account, Phases, account_length};
 use crate::itemize::printable;
 
 /// Takes note of what happens in a run.
@@ -84,13 +84,7 @@ impl Recorder {
     /// Changes the account that a folder belongs to; what is above all accounts has an empty name.
     fn of_folder(&self, folder: &[u8], change: impl FnOnce(&mut Account)) {
         let folder = folder.strip_prefix(b"./").unwrap_or(folder);
-        let mut ends = folder.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-        let slashes = folder.iter().filter(|byte| **byte == b'/').count();
-        let name = if self.depth == 0 || folder.is_empty() || slashes + 1 < self.depth {
-            &b""[..]
-        } else {
-            &folder[..ends.nth(self.depth - 1).map_or(folder.len(), |(at, _)| at)]
-        };
+        let name = &folder[..account_length(folder, self.depth)];
         let mut state = self.state();
         match std::str::from_utf8(name).ok().and_then(|name| state.accounts.get_mut(name)) {
             Some(account) => change(account),

@@ -1,6 +1,5 @@
 //! `bascule check`: tries a job out against its target, and says what has to be seen to.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use bascule_engine::outcome::ExitCode;
@@ -16,6 +15,7 @@ use crate::history::Ended;
 use crate::human::size;
 use crate::location::Location;
 use crate::mirror::{self, Watchers};
+use crate::output::print;
 
 /// How much something matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,9 +233,4 @@ fn document(finding: &Finding) -> Value {
         "text": finding.text,
         "fix": finding.fix,
     })
-}
-
-/// Prints a text; a closed pipe on the other side is no trouble.
-fn print(text: &str) {
-    let _ = write!(std::io::stdout(), "{text}");
 }

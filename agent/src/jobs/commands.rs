@@ -1,6 +1,5 @@
 //! The commands about jobs: `run`, `diff`, `show`, `status`, `history`.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -16,6 +15,7 @@ use super::run::{self, Shown};
 use super::{config, table};
 use crate::history::store::{Past, Store};
 use crate::mirror::{self, Watchers};
+use crate::output::print;
 
 /// Runs of a job that its status looks at.
 const LAST: u32 = 20;
@@ -154,9 +154,4 @@ pub fn history(cli: &History) -> anyhow::Result<ExitCode> {
         table::run(&run, &accounts, &problems)
     });
     Ok(ExitCode::Success)
-}
-
-/// Prints a text; a closed pipe on the other side is no trouble.
-fn print(text: &str) {
-    let _ = write!(std::io::stdout(), "{text}");
 }

@@ -8,6 +8,7 @@ use bascule_engine::observe::{Event, Observer};
 use bascule_wire::flist::Kind;
 use bascule_wire::record::ItemFlags;
 
+use crate::history::account_length;
 use crate::itemize::printable;
 
 /// Collects what a dry run would do. A new attempt tells the same again, and nothing counts twice.
@@ -151,11 +152,8 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// The first `depth` components of a folder; nothing if it has fewer.
 fn account(folder: &str, depth: usize) -> &str {
-    if depth == 0 || folder.is_empty() || folder.matches('/').count() + 1 < depth {
-        return "";
-    }
-    let end = folder.match_indices('/').nth(depth - 1).map_or(folder.len(), |(at, _)| at);
-    &folder[..end]
+    // It ends at a slash or at the end: between characters.
+    &folder[..account_length(folder.as_bytes(), depth)]
 }
 
 #[cfg(test)]

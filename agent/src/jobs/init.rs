@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::load;
 use super::options::Init;
 use crate::location::Location;
+use crate::output::print;
 
 /// Runs `bascule init`: asks for what was not said, on a terminal.
 ///
@@ -178,10 +179,4 @@ fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
     let mut open = std::fs::OpenOptions::new().write(true).create_new(true).open(file)?;
     open.write_all(text.as_bytes())?;
     open.sync_all()
-}
-
-/// Prints a text; a closed pipe on the other side is no trouble.
-fn print(text: &str) {
-    let mut out = std::io::stdout();
-    let _ = write!(out, "{text}").and_then(|()| out.flush());
 }

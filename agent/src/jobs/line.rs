@@ -36,6 +36,23 @@ const OWN_KEYS: [(&str, &str); 7] = [
     ("--dry-run", "`bascule diff JOB`"),
 ];
 
+/// Options that a stock rsync does not know, and whether the next word may be their value.
+const ONLY_OURS: [(&str, bool); 13] = [
+    ("--delete-guard", true),
+    ("--trash", false),
+    ("--retries", true),
+    ("--retry-wait", true),
+    ("--ca-file", true),
+    ("--client-cert", true),
+    ("--client-key", true),
+    ("--allow-plain", false),
+    ("--no-delete", false),
+    ("--durable", false),
+    ("--max-entries", true),
+    ("--max-list-memory", true),
+    ("--shadow-copy", false),
+];
+
 /// What stands behind `bascule mirror`.
 ///
 /// # Errors
@@ -127,17 +144,6 @@ pub fn of_bascule(job: &Job) -> anyhow::Result<String> {
 /// # Errors
 /// As [`arguments`].
 pub fn of_rsync(job: &Job) -> anyhow::Result<String> {
-    let only_ours =
-        ["--delete-guard", "--trash", "--retries", "--retry-wait", "--ca-file", "--client-cert"];
-    let only_ours = only_ours.into_iter().chain([
-        "--client-key",
-        "--allow-plain",
-        "--no-delete",
-        "--durable",
-        "--max-entries",
-        "--max-list-memory",
-    ]);
-    let only_ours: Vec<&str> = only_ours.collect();
     let mut words: Vec<OsString> = ["-a", "--modify-window=-1"].map(OsString::from).to_vec();
     let (mirror, _) = parsed(job, &Wanted::default())?;
     if !mirror.run.no_delete {
@@ -157,8 +163,8 @@ pub fn of_rsync(job: &Job) -> anyhow::Result<String> {
             continue;
         }
         let name = text.split('=').next().unwrap_or_default();
-        if only_ours.contains(&name) {
-            skip_value = !text.contains('=') && takes_value(name);
+        if let Some((_, has_value)) = ONLY_OURS.iter().find(|(ours, _)| *ours == name) {
+            skip_value = *has_value && !text.contains('=');
             continue;
         }
         match Location::parse(&word) {
@@ -188,10 +194,6 @@ pub fn of_rsync(job: &Job) -> anyhow::Result<String> {
         }
     }
     Ok(shell(std::iter::once(program.into()).chain(words)))
-}
-
-fn takes_value(name: &str) -> bool {
-    !matches!(name, "--trash" | "--allow-plain" | "--no-delete" | "--durable")
 }
 
 /// Words as a POSIX shell reads them.

@@ -51,12 +51,10 @@ fn names() -> Vec<(String, &'static str)> {
 pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
     let here = tempfile::tempdir().context("a folder for test files")?;
     let made = make(here.path())?;
-    let target = format!("{}/{FOLDER}/", job.target.trim_end_matches('/'));
-    // The fingerprint stands behind the path.
-    let target = match job.target.split_once("#sha256=") {
-        Some((url, pin)) => format!("{}/{FOLDER}/#sha256={pin}", url.trim_end_matches('/')),
-        None => target,
-    };
+    // A fingerprint stands behind the path.
+    let at = job.target.find("#sha256=").unwrap_or(job.target.len());
+    let (url, pin) = job.target.split_at(at);
+    let target = format!("{}/{FOLDER}/{pin}", url.trim_end_matches('/'));
     let testing = Job {
         sources: vec![format!("{}/", here.path().display())],
         target: target.clone(),

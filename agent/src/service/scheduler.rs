@@ -1,6 +1,6 @@
 //! Runs each job when it is due, and says in the log what came of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -268,8 +268,7 @@ impl Tending {
 }
 
 fn last_began(loaded: &Loaded, job: &str) -> anyhow::Result<Option<Zoned>> {
-    let state: PathBuf = loaded.state()?;
-    let store = Store::open(&state)?;
+    let store = Store::open(&loaded.state()?)?;
     let last = store.last(Some(job), 1).context("the history cannot be read")?.pop();
     Ok(last.map(|run| run.began.to_zoned(jiff::tz::TimeZone::system())))
 }
