@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 struct Suites {
     tests: BTreeMap<Vec<String>, BTreeSet<String>>,
     crates: BTreeSet<String>,
+    /// The scripts that the gate runs, such as `.ci/windows/run`.
+    scripts: BTreeSet<String>,
 }
 
 impl Suites {
@@ -26,7 +28,18 @@ impl Suites {
             let names = text.lines().filter_map(|line| line.strip_prefix("name = \"bascule-"));
             suites.crates.extend(names.map(|name| format!("bascule-{}", name.trim_matches('"'))));
         }
+        suites.add_scripts(".ci/run");
         suites
+    }
+
+    /// Adds a script and those that it runs.
+    fn add_scripts(&mut self, script: &str) {
+        if self.scripts.insert(script.to_owned()) {
+            let text = fs::read_to_string(root().join(script)).expect("a script that is run");
+            let commands = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+            let words = commands.flat_map(str::split_whitespace);
+            words.filter(|word| word.starts_with(".ci/")).for_each(|word| self.add_scripts(word));
+        }
     }
 
     fn add(&mut self, path: &Path, text: &str) {
@@ -64,10 +77,12 @@ impl Suites {
         !module.is_empty() && self.within(module).any(|known| known == function)
     }
 
-    /// Whether a crate has this name, or a module and it has tests.
+    /// Whether a crate or a script of the gate has this name, or a module and it has tests.
     fn has_suite(&self, name: &str) -> bool {
         let module: Vec<&str> = name.split("::").collect();
-        self.crates.contains(name) || self.within(&module).next().is_some()
+        self.crates.contains(name)
+            || self.scripts.contains(name)
+            || self.within(&module).next().is_some()
     }
 }
 
@@ -258,6 +273,7 @@ fn what_is_wrong_is_found() {
     suites.add(Path::new("protocol/wire/src/flist/tests.rs"), text);
     suites.add(Path::new("tests/tests/walls.rs"), "#[tokio::test]\nasync fn another() {}\n");
     suites.crates.insert("bascule-wire".to_owned());
+    suites.scripts.insert(".ci/run".to_owned());
     for good in ["flist::a_test", "flist::tests::a_test", "walls::another"] {
         assert!(suites.has_test(good), "{good}");
     }
@@ -270,9 +286,9 @@ fn what_is_wrong_is_found() {
     assert_eq!(wrong_tests(text, &suites), ["no such test: x::y", "no test in the row of 2"]);
     assert_eq!(wrong_tests("see `flist::gone`", &suites), ["no such test: flist::gone"]);
 
-    let text =
-        "| fault | test |\n|---|---|\n| 1 | `walls`, `bascule-wire` |\n| 2 | `gone` |\n| 3 | |\n";
-    assert_eq!(wrong_suites(text, &suites), ["no such suite: gone", "no suite in the row of 3"]);
+    let text = "| fault | test |\n|---|---|\n| 1 | `walls`, `bascule-wire`, `.ci/run` |\n| 2 | `gone` |\n| 3 | |\n| 4 | `.ci/gone` |\n";
+    let wrong = ["no such suite: gone", "no suite in the row of 3", "no such suite: .ci/gone"];
+    assert_eq!(wrong_suites(text, &suites), wrong);
 
     let dir = tempfile::tempdir().expect("a folder");
     let document = dir.path().join("a.md");
