@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bascule_engine::generator::guard::{self, Stock};
 use bascule_engine::observe::{Event, Observer};
 use bascule_engine::outcome::Report;
+use bascule_engine::path::RelPath;
+use bascule_engine::receiver::Destination;
 use bascule_engine::walk::SourceArg;
 use bascule_wire::Options;
 use bascule_wire::options::DeleteGuard;
@@ -15,13 +17,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::notes::Notes;
 
-/// The disks that the sources of earlier runs were on: one JSON document per line, the last about a
-/// pair of ends counts.
+/// The disks that the ends of earlier runs were on, as far as they are on this machine: one JSON
+/// document per line, the last about a pair of ends counts.
 pub struct Disks(Notes);
+
+/// The ends of a run that are on this machine.
+#[derive(Clone, Copy)]
+pub struct Ends<'a> {
+    /// The sources, unless a daemon has them.
+    pub sources: &'a [SourceArg],
+    /// Where it all goes, unless a daemon has that.
+    pub target: Option<&'a Destination>,
+    /// The destination's name.
+    pub destination: &'a str,
+}
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
-    source: String,
+    /// `None` is about the destination itself.
+    source: Option<String>,
     destination: String,
     /// As [`bascule_engine::tree::Source::volume`] tells.
     volume: u64,
@@ -33,37 +47,37 @@ impl Disks {
         Self(Notes::open(folder, "source-disks"))
     }
 
-    /// What speaks against a run from `sources`: the first that is on another disk than in the last
-    /// complete run to `destination`. A source that cannot be opened is the walker's to report.
+    /// What speaks against a run: the first of its ends that is on another disk than in the last
+    /// complete one. A source that cannot be opened is the walker's to report.
     ///
     /// # Errors
     /// When what was remembered cannot be read.
-    pub fn objection(
-        &self,
-        sources: &[SourceArg],
-        destination: &str,
-    ) -> anyhow::Result<Option<String>> {
+    pub fn objection(&self, ends: Ends<'_>) -> anyhow::Result<Option<String>> {
         let known = self.read()?;
-        let mut now = sources.iter().filter_map(|source| seen(source, destination));
+        let mut now = ends.seen();
         let moved = now.find(|seen| last(&known, seen).is_some_and(|last| last != seen));
         Ok(moved.map(|seen| {
+            let destination = seen.destination;
+            let moved = match seen.source {
+                Some(source) => {
+                    format!("{source} is on another disk than in the last run to {destination}")
+                }
+                None => format!("{destination} is on another disk than in the last run to it"),
+            };
             format!(
-                "{} is on another disk than in the last run to {destination}: is the right one \
-                 mounted? Nothing was changed. If it has moved on purpose, say with \
-                 --allow-deletes NUM how many names may be deleted in this run",
-                seen.source
+                "{moved}: is the right one mounted? Nothing was changed. If it has moved on \
+                 purpose, say with --allow-deletes NUM how many names may be deleted in this run"
             )
         }))
     }
 
-    /// Remembers the disks of `sources` after a complete run to `destination`.
+    /// Remembers the disks after a complete run.
     ///
     /// # Errors
     /// When that cannot be written.
-    pub fn remember(&self, sources: &[SourceArg], destination: &str) -> anyhow::Result<()> {
+    pub fn remember(&self, ends: Ends<'_>) -> anyhow::Result<()> {
         let known = self.read()?;
-        let now = sources.iter().filter_map(|source| seen(source, destination));
-        let new = now.filter(|seen| last(&known, seen) != Some(seen));
+        let new = ends.seen().filter(|seen| last(&known, seen) != Some(seen));
         let lines = new.map(|seen| serde_json::to_string(&seen)).collect::<Result<Vec<_>, _>>()?;
         self.0.append(&lines)
     }
@@ -81,10 +95,21 @@ fn last<'a>(known: &'a [Seen], seen: &Seen) -> Option<&'a Seen> {
     known.iter().rev().find(is_same)
 }
 
-fn seen(source: &SourceArg, destination: &str) -> Option<Seen> {
-    let volume = source.tree.volume(&source.top).ok()?;
-    let source = source.named.escape_ascii().to_string();
-    Some(Seen { source, destination: destination.to_owned(), volume })
+impl Ends<'_> {
+    /// What can be seen of their disks.
+    fn seen(&self) -> impl Iterator<Item = Seen> {
+        let of = |source, volume| Seen { source, destination: self.destination.to_owned(), volume };
+        let sources = self.sources.iter().filter_map(move |source| {
+            let name = source.named.escape_ascii().to_string();
+            Some(of(Some(name), source.tree.volume(&source.top).ok()?))
+        });
+        let target = self.target.and_then(|target| {
+            // What is not there yet will be on the disk of the nearest folder that is.
+            let volume = target.tree.volume(&target.path);
+            volume.or_else(|_| target.tree.volume(&RelPath::root())).ok()
+        });
+        sources.chain(target.map(|volume| of(None, volume)))
+    }
 }
 
 /// Counts what a stock receiver would delete: the observer of a dry run towards it.

@@ -24,7 +24,7 @@ use clap::ArgMatches;
 
 use crate::cli::{Connection, List, Mirror};
 use crate::connect::connect;
-use crate::guard::Disks;
+use crate::guard::{Disks, Ends};
 use crate::history::{self, recorder::Recorder};
 use crate::itemize::printable;
 use crate::jobs::diff::Differences;
@@ -100,30 +100,33 @@ pub async fn carry_out(
             let paths = vec![remote.path.clone()];
             let wanted = Wanted { remote, paths, options: &run, rules };
             let mirroring = remote::mirror(cli, wanted, local, &console, &stop);
-            from_the_same_disk(&cli.connection, &run, &seen, &pair, mirroring).await?
+            let ends = Ends { sources: &seen, target: None, destination: &pair };
+            on_the_same_disks(&cli.connection, &run, ends, mirroring).await?
         }
-        Location::Local(destination) => match remote_sources(sources)? {
-            Some((remote, paths)) => {
-                let target = local::destination(destination, absolute_temp_dir(cli))?;
+        Location::Local(destination) => {
+            let temp_dir = absolute_temp_dir(cli);
+            let target = local::destination(destination, temp_dir)?;
+            let pair = std::path::absolute(destination)?.display().to_string();
+            if let Some((remote, paths)) = remote_sources(sources)? {
                 let local = || Ok(LocalEnd::Target(target.clone()));
                 let wanted = Wanted { remote: &remote, paths, options: &run, rules };
-                remote::mirror(cli, wanted, local, &console, &stop).await?
-            }
-            None => {
+                let mirroring = remote::mirror(cli, wanted, local, &console, &stop);
+                let ends = Ends { sources: &[], target: Some(&target), destination: &pair };
+                on_the_same_disks(&cli.connection, &run, ends, mirroring).await?
+            } else {
                 // Both ends read the same disk: differences cost more than they save.
                 run.whole_file = Some(run.whole_file.unwrap_or(true));
                 let sources = local_sources(sources, shadows.as_ref())?;
-                let pair = std::path::absolute(destination)?.display().to_string();
-                let temp_dir = absolute_temp_dir(cli);
-                let target = local::destination(destination, temp_dir)?;
                 // The target stages there already: its path means nothing to a module.
                 run.temp_dir.take_if(|_| temp_dir.is_some());
                 // There is no link that could be dead.
                 run.timeout = 0;
-                let mirroring = local_run(sources.clone(), target, &run, rules, observer, stop);
-                from_the_same_disk(&cli.connection, &run, &sources, &pair, mirroring).await?
+                let to = target.clone();
+                let mirroring = local_run(sources.clone(), to, &run, rules, observer, stop);
+                let ends = Ends { sources: &sources, target: Some(&target), destination: &pair };
+                on_the_same_disks(&cli.connection, &run, ends, mirroring).await?
             }
-        },
+        }
     };
     if let Some(shadows) = shadows {
         remove_shadow_copies(shadows).await?;
@@ -154,18 +157,18 @@ async fn remove_shadow_copies(shadows: Arc<ShadowCopies>) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Awaits a run from `sources`, unless one of them is not on the disk that it was on: an unmounted
-/// disk looks like a source in which everything was deleted. A complete run is remembered.
-async fn from_the_same_disk(
+/// Awaits a run, unless one of its ends is not on the disk that it was on: an unmounted disk looks
+/// like a source in which everything was deleted, and as a target takes a whole copy to a disk that
+/// has no room for it. A complete run is remembered.
+async fn on_the_same_disks(
     connection: &Connection,
     options: &Options,
-    sources: &[SourceArg],
-    destination: &str,
+    ends: Ends<'_>,
     run: impl Future<Output = anyhow::Result<Ended>>,
 ) -> anyhow::Result<Ended> {
     let disks = Disks::open(connection.notes.as_deref());
     if options.delete_guard.is_some_and(|guard| guard.allowed.is_none())
-        && let Some(text) = disks.objection(sources, destination)?
+        && let Some(text) = disks.objection(ends)?
     {
         return Ok((Report::default(), Err(SessionError::new(ExitCode::FileSelection, text))));
     }
@@ -174,9 +177,9 @@ async fn from_the_same_disk(
     if options.delete_guard.is_some()
         && !options.dry_run
         && is_complete
-        && let Err(error) = disks.remember(sources, destination)
+        && let Err(error) = disks.remember(ends)
     {
-        eprintln!("bascule: it could not be noted which disk the source is on: {error:#}");
+        eprintln!("bascule: it could not be noted which disk this is on: {error:#}");
     }
     Ok((report, outcome))
 }

@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use bascule_platform::mounts;
 
 use crate::cli::Init;
 use crate::config::{self, Config};
@@ -82,6 +83,12 @@ fn configuration(
     writeln!(text, "tls key = {}", value(&tls.key)?)?;
     for (name, dir) in modules {
         writeln!(text, "\n[{name}]\n    path = {}", value(dir)?)?;
+        // What has no folder above it is always there.
+        let mount = mounts::mount_point(dir).ok().filter(|mount| mount.parent().is_some());
+        if let Some(mount) = mount {
+            text.push_str("    # Not into the empty folder below a disk that is not there.\n");
+            writeln!(text, "    mounted on = {}", value(&mount)?)?;
+        }
         text.push_str("    read only = no\n");
         text.push_str(
             "    # A true copy: symlinks, names of owners and modes as they are there.\n",

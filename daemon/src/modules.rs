@@ -11,9 +11,9 @@ use bascule_engine::path::RelPath;
 use bascule_engine::symlinks::SymlinkTargets;
 use bascule_engine::tree::Target;
 use bascule_platform::confine::{self, Held, Rights, Walls};
-use bascule_platform::paths;
 use bascule_platform::privileges::{Identity, own_ids, runs_as_root};
 use bascule_platform::snapshot::ShadowCopies;
+use bascule_platform::{mounts, paths};
 use bascule_session::site::{EnterThread, LoginAttempt, ModuleRules, OpenModule, Refusal};
 use bascule_wire::args::Direction;
 use bascule_wire::filter::Rule;
@@ -33,6 +33,7 @@ const NOBODY_GROUPS: [&str; 2] = ["nobody", "nogroup"];
 /// The directory whose absence makes munged symlinks lead nowhere.
 const MUNGED: &str = "rsyncd-munged";
 /// What a client is told that should get files from shadow copies where there are none.
+const NOT_MOUNTED: &str = "the module's disk is not mounted";
 const NO_SHADOWS: &str = "the module's shadow copies cannot be used";
 
 /// A module that one client has reached.
@@ -111,6 +112,17 @@ impl DaemonModule {
         Refusal(text.to_owned())
     }
 
+    /// An empty folder below a disk that is not there would take a whole copy.
+    fn expect_disk(&self) -> Result<(), Refusal> {
+        let Some(dir) = self.rules().mounted_on.as_deref() else { return Ok(()) };
+        let reason = match mounts::is_mount_point(&paths::native(self.client.expand(dir))) {
+            Ok(true) => return Ok(()),
+            Ok(false) => format!("no disk is mounted at {dir}"),
+            Err(error) => format!("no disk is mounted at {dir}: {error}"),
+        };
+        Err(self.refuse(NOT_MOUNTED, &reason))
+    }
+
     /// Where the module is, and whether rsyncd would change its root into it.
     fn path(&self) -> Result<(String, Chroot), Refusal> {
         let raw = self.rules().path.as_deref().unwrap_or_default();
@@ -120,6 +132,7 @@ impl DaemonModule {
         if !Path::new(&*path).is_absolute() {
             return Err(self.refuse("chdir failed", "the module's path is not absolute"));
         }
+        self.expect_disk()?;
         let split = path.contains("/./");
         let chroot = match self.rules().use_chroot.unwrap_or(split || runs_as_root()) {
             false => Chroot::No,
@@ -501,6 +514,7 @@ mod tests {
             ("gid = no-such-group-here\n", "invalid gid no-such-group-here"),
             ("filter = x\n", "the module's filter cannot be used"),
             ("exclude from = /no/such\n", "the module's filter cannot be used"),
+            ("mounted on = /no/such\n", NOT_MOUNTED),
         ] {
             assert_eq!(entered(parameters).err().as_deref(), Some(text), "{parameters}");
         }

@@ -1,4 +1,4 @@
-//! What keeps deletions from being mistakes: the delete guard, the disk of the source, the trash.
+//! What keeps deletions from being mistakes: the delete guard, the disks of both ends, the trash.
 #![cfg(unix)]
 
 use std::fs;
@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bascule_tests::forgetful::ForgetfulDisk;
 use bascule_tests::judge::{Description, describe, differences};
 use bascule_tests::peer::{Daemon, Ran, Whose, client, finish, program};
 use bascule_tests::scratch::{T0, file, set_time};
@@ -200,6 +201,83 @@ fn a_source_on_another_disk_changes_nothing() {
         assert_eq!(ran.code, 0, "{end}: {}", ran.said);
         assert!(ran.said.contains("is on another disk than in the last run"), "{}", ran.said);
         assert!(ran.said.contains("NOT complete (code 3)"), "{}", ran.said);
+    }
+}
+
+#[test]
+fn a_target_on_another_disk_takes_nothing() {
+    let world = World::new(Whose::Ours);
+    message(&world.from(), "inbox/1.imap", "mail");
+    // The second target is a folder that nobody has made on the disk below.
+    let script = "set -e
+        cd \"$1\"
+        mkdir -p to
+        mount -t tmpfs none to
+        \"$2\" mirror \"$3\" \"$4\"
+        grep -qx mail \"$4/inbox/1.imap\"
+        umount to
+        ! \"$2\" mirror \"$3\" \"$4\"
+        test -z \"$(ls -A to)\"
+        \"$2\" mirror --allow-deletes 0 \"$3\" \"$4\"
+        \"$2\" mirror \"$3\" \"$4\"
+        grep -qx mail \"$4/inbox/1.imap\"
+        rm -r to";
+    for source in [world.end("from", false), world.end("from", true)] {
+        for target in ["to", "to/mail"] {
+            // What is known of the pair before.
+            let _ = fs::remove_dir_all(world.scratch.path().join("state"));
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", script, "sh"]);
+            command.arg(world.scratch.path()).arg(program("bascule"));
+            let ran = world.ours(command.arg(&source).arg(world.end(target, false)));
+            assert_eq!(ran.code, 0, "{source} {target}: {}", ran.said);
+            assert!(
+                ran.said.contains("is on another disk than in the last run to it"),
+                "{}",
+                ran.said
+            );
+            assert!(ran.said.contains("NOT complete (code 3)"), "{}", ran.said);
+        }
+    }
+}
+
+#[test]
+fn a_module_without_its_disk_takes_nothing() {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let at = scratch.path().join("disk");
+    let (from, to) = (scratch.path().join("from"), at.join("mail"));
+    let config = format!(
+        "use chroot = no\nuid = 0\ngid = 0\nreverse lookup = no\n[m]\npath = {}\n\
+         read only = no\nmounted on = {}\n",
+        to.display(),
+        at.display()
+    );
+    let daemon = Daemon::start(Whose::Ours, scratch.path(), &config);
+    message(&from, "inbox/1.imap", "mail");
+    let push = |whose| {
+        let mut command = client(whose, &[]);
+        command.arg(format!("{}/", from.display()));
+        command.arg(format!("rsync://127.0.0.1:{}/m/", daemon.port));
+        finish(command.env("XDG_STATE_HOME", scratch.path().join("state")))
+    };
+    for round in 0..2 {
+        let disk = ForgetfulDisk::mount(&at);
+        fs::create_dir(&to).expect("a folder");
+        for whose in [Whose::Ours, Whose::Rsync] {
+            let ran = push(whose);
+            assert_eq!(ran.code, 0, "{round} {whose}: {}", ran.said);
+        }
+        let found = differences(&tree(&from), &tree(&to));
+        assert!(found.is_empty(), "{found:#?}");
+        drop(disk);
+        // The module's folder is there even so.
+        fs::create_dir_all(&to).expect("a folder");
+        for whose in [Whose::Ours, Whose::Rsync] {
+            let ran = push(whose);
+            assert_eq!(ran.code, 5, "{whose}: {}", ran.said);
+            assert!(ran.said.contains("the module's disk is not mounted"), "{}", ran.said);
+        }
+        assert_eq!(fs::read_dir(&to).expect("a folder").count(), 0);
     }
 }
 

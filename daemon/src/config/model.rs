@@ -97,6 +97,8 @@ impl Default for Global {
 #[expect(missing_docs, reason = "the fields are rsyncd.conf's parameter names")]
 pub struct Rules {
     pub path: Option<String>,
+    /// The module is served only while a file system is mounted at this folder.
+    pub mounted_on: Option<String>,
     pub comment: Option<String>,
     pub read_only: bool,
     pub write_only: bool,
@@ -148,6 +150,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             path: None,
+            mounted_on: None,
             comment: None,
             read_only: true,
             write_only: false,

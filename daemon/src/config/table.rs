@@ -53,6 +53,7 @@ pub const PARAMETERS: &[Parameter] = &[
     row("max connections", Module, Integer(-0x7fff_ffff..=0x7fff_ffff, |s| &mut s.rules.max_connections), Works),
     row("max entries", Module, Integer(1..=0x7fff_ffff, |s| &mut s.rules.max_entries), Works),
     row("max list memory", Module, Integer(1..=0x7fff_ffff, |s| &mut s.rules.max_list_memory), Works),
+    row("mounted on", Module, Path(|s| &mut s.rules.mounted_on), Works),
     row("munge symlinks", Module, Switch(|s| &mut s.rules.munge_symlinks), Works),
     row("numeric ids", Module, Switch(|s| &mut s.rules.numeric_ids), Works),
     row("outgoing chmod", Module, Text(|s| &mut s.rules.outgoing_chmod), Checked(check_chmod)),
