@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::converge::options::Converge;
+use crate::hours::HourLimit;
 use crate::jobs::options as jobs;
 use crate::verify::options::Verify;
 use anyhow::Context as _;
@@ -402,6 +403,9 @@ pub struct RunOptions {
     /// Limit the bandwidth: KiB per second, or with a suffix such as 1.5m.
     #[arg(long, value_name = "RATE", default_value = "0", value_parser = bandwidth)]
     pub bwlimit: u64,
+    /// Another limit between two times of the day, for both directions; 0 is none. Can be repeated.
+    #[arg(long, value_name = "FROM-TO=RATE")]
+    pub bwlimit_hours: Vec<HourLimit>,
     /// The highest protocol to offer, 30 to 32.
     #[arg(long, value_name = "NUM")]
     pub protocol: Option<u8>,
@@ -496,7 +500,7 @@ fn block_size(text: &str) -> Result<u32, String> {
 }
 
 /// KiB per second, rounded up so that a small limit is not none.
-fn bandwidth(text: &str) -> Result<u64, String> {
+pub(crate) fn bandwidth(text: &str) -> Result<u64, String> {
     let rate = parse_size(text, b'k');
     rate.map(|rate| rate.div_ceil(1024))
         .ok_or_else(|| "expected a rate such as 500 (KiB per second) or 1.5m".to_owned())
@@ -534,6 +538,8 @@ mod tests {
         let run = mirror("--bwlimit=100 a b").expect("accepted").run;
         assert_eq!((run.bwlimit, run.max_size), (100, None));
         assert_eq!(mirror("--bwlimit=1b a b").expect("accepted").run.bwlimit, 1);
+        let hours = "--bwlimit-hours=08:00-18:00=2m --bwlimit-hours=22:00-06:00=0 a b";
+        assert_eq!(mirror(hours).expect("accepted").run.bwlimit_hours.len(), 2);
         for wrong in ["-B 1m", "--bwlimit=fast", "--max-size=x"] {
             assert!(mirror(&format!("{wrong} a b")).is_err(), "{wrong}");
         }

@@ -8,6 +8,7 @@ pub mod connect;
 pub mod converge;
 pub mod guard;
 pub mod history;
+pub mod hours;
 pub mod human;
 pub mod itemize;
 pub mod jobs;

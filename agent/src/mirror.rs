@@ -16,6 +16,7 @@ use bascule_engine::walk::SourceArg;
 use bascule_platform::snapshot::ShadowCopies;
 use bascule_session::client::{self, LocalEnd, Login, Request};
 use bascule_session::error::SessionError;
+use bascule_session::pace::Pace;
 use bascule_session::server::{self, ServerOptions};
 use bascule_session::site::Peer;
 use bascule_wire::filter::Rule;
@@ -26,6 +27,7 @@ use crate::cli::{Connection, List, Mirror};
 use crate::connect::connect;
 use crate::guard::{Disks, Ends};
 use crate::history::{self, recorder::Recorder};
+use crate::hours::Limits;
 use crate::itemize::printable;
 use crate::jobs::diff::Differences;
 use crate::listing::Lines;
@@ -122,7 +124,10 @@ pub async fn carry_out(
                 // There is no link that could be dead.
                 run.timeout = 0;
                 let to = target.clone();
-                let mirroring = local_run(sources.clone(), to, &run, rules, observer, stop);
+                let limits = Limits::new(cli.run.bwlimit, &cli.run.bwlimit_hours)?;
+                let followed = limits.follow();
+                let pace = followed.as_ref().map(|followed| followed.pace.clone());
+                let mirroring = local_run(sources.clone(), to, &run, rules, pace, observer, stop);
                 let ends = Ends { sources: &sources, target: Some(&target), destination: &pair };
                 on_the_same_disks(&cli.connection, &run, ends, mirroring).await?
             }
@@ -193,6 +198,7 @@ async fn local_run(
     target: Destination,
     options: &Options,
     filters: Vec<Rule>,
+    pace: Option<Pace>,
     observer: Arc<dyn Observer>,
     stop: Stop,
 ) -> anyhow::Result<Ended> {
@@ -223,6 +229,7 @@ async fn local_run(
         filters,
         login: Login::default(),
         local: LocalEnd::Source(sources),
+        pace,
         list_limits: ListLimits::NONE,
         umask: umask(),
     };
@@ -347,6 +354,7 @@ pub(crate) async fn list_files(
             path: RelPath::root(),
             is_directory: true,
         }),
+        pace: None,
         list_limits,
         umask: umask(),
     };

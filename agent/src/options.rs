@@ -10,6 +10,7 @@ use bascule_wire::options::{ChecksumChoice, DeleteGuard, DeleteTiming};
 use clap::ArgMatches;
 
 use crate::cli::{Connection, Guard, Names, RunOptions};
+use crate::hours::Limits;
 use crate::trash;
 
 /// The bytes of an argument as they go to a peer.
@@ -96,7 +97,9 @@ pub fn options(cli: &RunOptions, connection: &Connection) -> anyhow::Result<Opti
     options.mkpath = cli.mkpath;
     options.durable = cli.durable;
     options.no_inc_recursive = cli.no_inc_recursive;
-    options.bwlimit = cli.bwlimit;
+    Limits::new(cli.bwlimit, &cli.bwlimit_hours)?;
+    // The peer would keep to the first limit for all of the run.
+    options.bwlimit = if cli.bwlimit_hours.is_empty() { cli.bwlimit } else { 0 };
     options.protocol = cli.protocol;
     options.secluded_args = cli.secluded_args;
     options.timeout = connection.timeout;

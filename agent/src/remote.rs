@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::cli::{Connection, Mirror};
 use crate::connect::{Connected, Stream, connect};
 use crate::guard::Count;
+use crate::hours::Limits;
 use crate::location::Remote;
 use crate::mirror::{Ended, umask};
 use crate::options;
@@ -54,6 +55,7 @@ pub async fn mirror(
     }
     let retries = Retries { limit: cli.retries, wait: Duration::from_secs(cli.retry_wait) };
     let login = login(remote, &cli.connection)?;
+    let followed = Limits::new(cli.run.bwlimit, &cli.run.bwlimit_hours)?.follow();
     let mut done = Counters::default();
     for failed in 1_u32.. {
         let request = Request {
@@ -63,6 +65,7 @@ pub async fn mirror(
             filters: rules.clone(),
             login: login.clone(),
             local: local()?,
+            pace: followed.as_ref().map(|followed| followed.pace.clone()),
             list_limits: cli.run.list_limits.limits(),
             umask: umask(),
         };

@@ -67,6 +67,9 @@ pub struct Job {
     /// Most bytes per second, as in `--bwlimit`: KiB, or with a suffix such as `5m`.
     #[serde(default)]
     pub bandwidth: Option<String>,
+    /// Another limit between two times of the day: `"08:00-18:00" = "2m"`; 0 is none.
+    #[serde(default)]
+    pub bandwidth_hours: BTreeMap<String, String>,
     /// Further options of `bascule mirror`.
     #[serde(default)]
     pub options: Vec<String>,

@@ -148,6 +148,7 @@ guard = {{ percent = 10, names = 100 }}
 # exclude = [\"*.tmp\"]
 # Most bytes per second.
 # bandwidth = \"20m\"
+# bandwidth_hours = {{ \"08:00-18:00\" = \"2m\" }}
 # Further options of `bascule mirror`.
 # options = [\"--numeric-ids\"]
 ",

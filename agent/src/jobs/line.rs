@@ -26,18 +26,20 @@ pub struct Wanted {
 }
 
 /// Options that a job has keys for; they have no place among its `options`.
-const OWN_KEYS: [(&str, &str); 7] = [
+const OWN_KEYS: [(&str, &str); 8] = [
     ("--password-file", "password"),
     ("--delete-guard", "guard"),
     ("--trash", "trash_days"),
     ("--durable", "durable"),
     ("--bwlimit", "bandwidth"),
+    ("--bwlimit-hours", "bandwidth_hours"),
     ("--allow-deletes", "`bascule run JOB --allow-deletes`"),
     ("--dry-run", "`bascule diff JOB`"),
 ];
 
 /// Options that a stock rsync does not know, and whether the next word may be their value.
-const ONLY_OURS: [(&str, bool); 13] = [
+const ONLY_OURS: [(&str, bool); 14] = [
+    ("--bwlimit-hours", true),
     ("--delete-guard", true),
     ("--trash", false),
     ("--retries", true),
@@ -90,6 +92,9 @@ pub fn arguments(job: &Job, wanted: &Wanted) -> anyhow::Result<Vec<OsString>> {
     }
     if let Some(rate) = &job.bandwidth {
         add(format!("--bwlimit={rate}"));
+    }
+    for (hours, rate) in &job.bandwidth_hours {
+        add(format!("--bwlimit-hours={hours}={rate}"));
     }
     if job.durable || wanted.is_final {
         add("--durable".to_owned());
@@ -257,13 +262,15 @@ mod tests {
             password.file = "/etc/pass"
             exclude = ["it's"]
             trash_days = 7
+            bandwidth = "20m"
+            bandwidth_hours = {{ "08:00-18:00" = "2m" }}
             durable = true
             options = ["-z", "--retries", "3", "--checksum-choice=md5"]"##
         ));
         assert_eq!(
             of_bascule(&job).expect("a line"),
             format!(
-                "bascule mirror '--exclude=it'\\''s' --trash=7 --durable --password-file=/etc/pass -z \
+                "bascule mirror '--exclude=it'\\''s' --trash=7 --bwlimit=20m --bwlimit-hours=08:00-18:00=2m --durable --password-file=/etc/pass -z \
                  --retries 3 --checksum-choice=md5 '/opt/my mail/' \
                  rsyncs://admin@target:8730/mail/here/#sha256={pin}"
             )
@@ -271,7 +278,7 @@ mod tests {
         assert_eq!(
             of_rsync(&job).expect("a line"),
             "rsync-ssl -a --modify-window=-1 --delete-delay --partial-dir=.bascule-partial --fsync \
-             '--exclude=it'\\''s' --password-file=/etc/pass -z --checksum-choice=md5 '/opt/my mail/' \
+             '--exclude=it'\\''s' --bwlimit=20m --password-file=/etc/pass -z --checksum-choice=md5 '/opt/my mail/' \
              rsync://admin@target:8730/mail/here/"
         );
     }

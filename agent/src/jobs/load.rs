@@ -170,6 +170,12 @@ mod tests {
         for (from, to, reason) in [
             ("trash_days = 30", "options = [\"--no-such\"]", "--no-such"),
             ("trash_days = 30", "bandwidth = \"fast\"", "--bwlimit"),
+            ("trash_days = 30", "bandwidth_hours = { \"8-18\" = \"2m\" }", "no span of hours"),
+            (
+                "trash_days = 30",
+                "bandwidth_hours = { \"08:00-18:00\" = \"2m\", \"17:00-19:00\" = \"1m\" }",
+                "two bandwidths",
+            ),
             (
                 "rsyncs://admin@target/mail/#sha256=00",
                 "rsyncs://admin@target/mail/#sha256=zz",

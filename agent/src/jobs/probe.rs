@@ -1,7 +1,7 @@
 //! Test files in a folder of the target that nobody else uses: whether they can be written there,
 //! under which names, with which dates, and what the time is there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, FileTimes};
 use std::io::Write as _;
 use std::path::Path;
@@ -62,6 +62,7 @@ pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
         exclude: Vec::new(),
         trash_days: None,
         bandwidth: None,
+        bandwidth_hours: BTreeMap::new(),
         ..job.clone()
     };
     let is_local = matches!(Location::parse(target.as_ref())?, Location::Local(_));

@@ -8,6 +8,7 @@ use jiff::civil::Time;
 use jiff::{SignedDuration, Zoned};
 
 use super::config::{Job, Schedule};
+use crate::hours::Hours;
 
 /// When the runs of a job begin.
 #[derive(Debug, Clone)]
@@ -21,42 +22,6 @@ pub struct Plan {
 enum When {
     Every(SignedDuration),
     Cron(Box<Cron>),
-}
-
-/// A span of the day, such as `19:00-07:00`: its beginning belongs to it, its end does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hours {
-    from: Time,
-    to: Time,
-}
-
-impl Hours {
-    /// Reads `HH:MM-HH:MM`.
-    ///
-    /// # Errors
-    /// When it is something else.
-    pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let wrong =
-            || format!("\"{}\" is no span of hours such as 19:00-07:00", text.escape_debug());
-        let (from, to) = text.split_once('-').with_context(wrong)?;
-        let time = |text: &str| -> anyhow::Result<Time> {
-            // The end of the day is the beginning of the next.
-            let text = if text.trim() == "24:00" { "00:00" } else { text.trim() };
-            let (hour, minute) = text.split_once(':').with_context(wrong)?;
-            Time::new(hour.parse().with_context(wrong)?, minute.parse().with_context(wrong)?, 0, 0)
-                .with_context(wrong)
-        };
-        Ok(Self { from: time(from)?, to: time(to)? })
-    }
-
-    /// Whether a time of the day is within it. A span from a time to the same time is all of the day.
-    pub fn contains(&self, time: Time) -> bool {
-        if self.from < self.to {
-            self.from <= time && time < self.to
-        } else {
-            self.from <= time || time < self.to
-        }
-    }
 }
 
 impl Plan {

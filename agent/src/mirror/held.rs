@@ -159,7 +159,8 @@ impl World {
         let heard = Arc::new(Problems::default());
         let observer = Arc::<Problems>::clone(&heard);
         let sources = vec![source];
-        let ended = local_run(sources, target, options, Vec::new(), observer, Stop::new()).await;
+        let ended =
+            local_run(sources, target, options, Vec::new(), None, observer, Stop::new()).await;
         let (report, outcome) = ended.expect("a run");
         outcome.expect("to its end");
         let problems = std::mem::take(&mut *heard.0.lock().expect("no panic"));

@@ -85,6 +85,7 @@ impl Daemon<'_> {
             login: login(self.remote, self.connection)?,
             local: LocalEnd::Target(nowhere()),
             umask: umask(),
+            pace: None,
             list_limits: self.list_limits,
         };
         let (report, outcome) =

@@ -28,6 +28,7 @@ use zeroize::Zeroizing;
 
 use crate::error::SessionError;
 use crate::opening::Opening;
+use crate::pace::Pace;
 use crate::role::{Conversation, Work};
 use crate::tcp;
 
@@ -72,6 +73,8 @@ pub struct Request {
     pub login: Login,
     /// This end.
     pub local: LocalEnd,
+    /// How fast it may be, instead of the options' `bwlimit`, of which the daemon is told.
+    pub pace: Option<Pace>,
     /// How long the daemon's list may become, of a pull.
     pub list_limits: ListLimits,
     /// The file mode creation mask of this process.
@@ -235,14 +238,16 @@ where
         Ok(opened) => opened,
         Err(error) => return (Report::default(), Err(error)),
     };
-    let Request { options, filters, local, umask, paths, .. } = request;
+    let Request { options, filters, local, umask, paths, pace, .. } = request;
     let list_limits = match local {
         LocalEnd::Source(_) => ListLimits::NONE,
         LocalEnd::Target(_) => request.list_limits,
     };
     let counts = (opening.read, opening.written);
     let (stream, leftover) = opening.into_parts();
+    let pace = pace.unwrap_or_else(|| Pace::of_writing(options.bwlimit));
     let conversation = Conversation {
+        pace,
         stream,
         leftover,
         opening: counts,

@@ -8,6 +8,7 @@
 pub mod client;
 pub mod error;
 mod opening;
+pub mod pace;
 mod paths;
 mod pump;
 mod role;

@@ -13,7 +13,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
+
+use crate::pace::Pace;
 
 /// Largest read from the socket, in bytes.
 const READ: usize = 64 * 1024;
@@ -25,8 +27,6 @@ const TICK: Duration = Duration::from_millis(500);
 /// How long an end goes on reading after it has failed or closed, so that a reset does not destroy
 /// what is on its way to the peer.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-/// The bandwidth limit works in slices of this length.
-const SLICE: Duration = Duration::from_millis(100);
 
 /// Shared by both directions of one connection.
 #[derive(Debug)]
@@ -123,12 +123,11 @@ pub(crate) struct Pump {
 }
 
 impl Pump {
-    /// Starts moving bytes. `timeout` is in seconds, 0 for none; `bwlimit` in KiB per second, 0
-    /// for none.
+    /// Starts moving bytes. `timeout` is in seconds, 0 for none.
     pub(crate) fn start<S>(
         stream: S,
         timeout: u32,
-        bwlimit: u64,
+        pace: Pace,
         stop: &Stop,
     ) -> (Self, Box<dyn Inlet>, Box<dyn Outlet>)
     where
@@ -142,12 +141,13 @@ impl Pump {
         let (read_half, write_half) = tokio::io::split(stream);
         let (to_engine, from_socket) = mpsc::channel(WAITING);
         let (to_socket, from_engine) = mpsc::channel(WAITING);
-        let reader = tokio::spawn(pump_in(read_half, to_engine, Arc::clone(&traffic)));
-        let (writer_traffic, rate) = (Arc::clone(&traffic), bwlimit.saturating_mul(1024));
+        let reader =
+            tokio::spawn(pump_in(read_half, to_engine, Arc::clone(&traffic), pace.clone()));
+        let writer_traffic = Arc::clone(&traffic);
         let writer = tokio::spawn(async move {
             let mut down = writer_traffic.down.subscribe();
             tokio::select! {
-                () = pump_out(write_half, from_engine, &writer_traffic, rate) => {}
+                () = pump_out(write_half, from_engine, &writer_traffic, &pace) => {}
                 _ = down.wait_for(|down| *down) => {}
             }
         });
@@ -188,6 +188,7 @@ async fn pump_in<R: AsyncRead + Unpin>(
     mut socket: R,
     engine: mpsc::Sender<Result<Bytes, Fatal>>,
     traffic: Arc<Traffic>,
+    pace: Pace,
 ) {
     let mut down = traffic.down.subscribe();
     let mut discarding = traffic.discarding.subscribe();
@@ -242,6 +243,11 @@ async fn pump_in<R: AsyncRead + Unpin>(
                     _ = down.wait_for(|down| *down) => return,
                     _ = discarding.wait_for(|discarding| *discarding) => {}
                 }
+                tokio::select! {
+                    () = pace.wait_after_reading(read) => {}
+                    _ = down.wait_for(|down| *down) => return,
+                    _ = discarding.wait_for(|discarding| *discarding) => {}
+                }
             }
             Ok(Err(error)) => {
                 if let Some(engine) = &engine {
@@ -257,7 +263,7 @@ async fn pump_out<W: AsyncWrite + Unpin>(
     mut socket: W,
     mut engine: mpsc::Receiver<Bytes>,
     traffic: &Traffic,
-    bytes_per_second: u64,
+    pace: &Pace,
 ) {
     let mut written_last = Instant::now();
     loop {
@@ -272,7 +278,7 @@ async fn pump_out<W: AsyncWrite + Unpin>(
                 (Bytes::from_static(&KEEP_ALIVE), false)
             }
         };
-        if write_paced(&mut socket, &chunk, traffic, bytes_per_second, is_progress).await.is_err() {
+        if write_paced(&mut socket, &chunk, traffic, pace, is_progress).await.is_err() {
             return;
         }
         written_last = Instant::now();
@@ -284,16 +290,14 @@ async fn pump_out<W: AsyncWrite + Unpin>(
 /// Writes a chunk, slowly enough for the limit.
 async fn write_paced<W: AsyncWrite + Unpin>(
     socket: &mut W,
-    chunk: &[u8],
+    mut chunk: &[u8],
     traffic: &Traffic,
-    bytes_per_second: u64,
+    pace: &Pace,
     is_progress: bool,
 ) -> std::io::Result<()> {
-    let slice = match bytes_per_second {
-        0 => chunk.len().max(1),
-        rate => usize::try_from(rate / 10).unwrap_or(usize::MAX).max(1),
-    };
-    for part in chunk.chunks(slice) {
+    while !chunk.is_empty() {
+        let (part, rest) = chunk.split_at(pace.slice().min(chunk.len()));
+        chunk = rest;
         let began = Instant::now();
         socket.write_all(part).await?;
         socket.flush().await?;
@@ -301,10 +305,7 @@ async fn write_paced<W: AsyncWrite + Unpin>(
         if is_progress {
             traffic.touch();
         }
-        if bytes_per_second > 0 {
-            let share = SLICE.mul_f64(part.len() as f64 / slice as f64);
-            sleep(share.saturating_sub(began.elapsed())).await;
-        }
+        pace.wait_after_writing(part.len(), began.elapsed()).await;
     }
     Ok(())
 }

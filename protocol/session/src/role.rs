@@ -15,6 +15,7 @@ use bascule_wire::{Negotiated, Options};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::pace::Pace;
 use crate::pump::Pump;
 
 /// What every role needs.
@@ -26,6 +27,7 @@ pub(crate) struct Conversation<S> {
     pub(crate) opening: (u64, u64),
     pub(crate) negotiated: Negotiated,
     pub(crate) options: Options,
+    pub(crate) pace: Pace,
     pub(crate) side: Side,
     pub(crate) list_limits: ListLimits,
     pub(crate) observer: Arc<dyn Observer>,
@@ -43,9 +45,10 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Conversation<S> {
     /// # Errors
     /// What ended the run early, on either side.
     pub(crate) async fn run(self, work: Work) -> (Report, Result<(), Fatal>) {
-        let Self { stream, leftover, opening, negotiated, options, side, observer, stop, .. } =
-            self;
-        let (pump, inlet, outlet) = Pump::start(stream, options.timeout, options.bwlimit, &stop);
+        let Self {
+            stream, leftover, opening, negotiated, options, pace, side, observer, stop, ..
+        } = self;
+        let (pump, inlet, outlet) = Pump::start(stream, options.timeout, pace, &stop);
         pump.traffic.add(opening.0, opening.1);
         let writer = WireWriter::new(outlet);
         let limits = self.list_limits;

@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::SessionError;
 use crate::opening::Opening;
+use crate::pace::Pace;
 use crate::paths;
 use crate::role::{Conversation, Work};
 use crate::site::{LoginAttempt, ModuleRules, OpenModule, Peer, Refusal, Site};
@@ -96,6 +97,7 @@ where
     }
     run_options.durable |= rules.durable;
     let conversation = Conversation {
+        pace: Pace::of_writing(run_options.bwlimit),
         stream,
         leftover,
         opening: counts,

@@ -70,6 +70,7 @@ where
         filters: vec![Rule::plain(RuleKind::Exclude, b"*.tmp")],
         login: Login { user: "alice".into(), password: Some(b"secret".to_vec().into()), ask: None },
         local,
+        pace: None,
         list_limits: ListLimits::default(),
         umask: 0o022,
     };
