@@ -267,7 +267,8 @@ pub struct Init {
     /// The port to listen on.
     #[arg(long, value_name = "PORT", default_value_t = 873, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
-    /// Where the password, the certificate and its key are kept.
+    /// Where the password, the certificate and its key are kept: by default in /var/lib/basculed, on
+    /// Windows in %ProgramData%\Bascule\basculed.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 }

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use bascule_platform::mounts;
+use bascule_platform::{mounts, state};
 
 use crate::cli::Init;
 use crate::config::{self, Config};
@@ -28,7 +28,8 @@ pub fn run(init: &Init) -> anyhow::Result<String> {
     pairing::check_name("user", &init.user)?;
     let modules = modules(&init.modules)?;
     let served: Vec<&Path> = modules.iter().map(|(_, dir)| dir.as_path()).collect();
-    let state = init.state_dir.clone().map_or_else(pairing::state_dir, Ok)?;
+    let state = init.state_dir.clone().or_else(|| state::of_the_system("basculed"));
+    let state = state.context("the environment names no folder for the password: --state-dir")?;
     let state = pairing::private_dir(&state, &served)?;
     let password_file = state.join(format!("{}.password", init.user));
     let secrets_file = state.join(format!("{}.secrets", init.user));

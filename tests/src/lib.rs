@@ -20,3 +20,4 @@ pub mod model;
 pub mod peer;
 pub mod relay;
 pub mod scratch;
+pub mod traffic;

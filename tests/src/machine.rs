@@ -2,6 +2,7 @@
 //! units but those of a test. Needs root, and systemd installed, not running.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,14 +29,15 @@ impl Machine {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let group = format!("bascule-test-{}-{number}", std::process::id());
-        let root = scratch.join("machine");
+        let root = scratch.join(format!("machine-{number}"));
         std::fs::create_dir(&root).expect("a folder");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/machine.sh");
         // A control group of its own, whatever of cgroups is mounted here.
         let outer = "mount -t cgroup2 none \"$1\"; mkdir \"$1/$2\"; echo $$ > \"$1/$2/cgroup.procs\"; \
                      umount \"$1\"; exec setpriv --pdeathsig KILL unshare --mount --pid --fork --cgroup --uts --ipc --net \
                      --propagation private --kill-child sh \"$3\" \"$1\" \"$4\"";
-        let log = std::fs::File::create(scratch.join("machine.log")).expect("a file");
+        let log_file = root.with_extension("log");
+        let log = std::fs::File::create(&log_file).expect("a file");
         let unshare = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "sh", "-euc", outer, "sh"])
             .arg(&root)
@@ -58,7 +60,7 @@ impl Machine {
                 return machine;
             }
             let ended = machine.unshare.try_wait().expect("its state is known");
-            let log = std::fs::read_to_string(scratch.join("machine.log")).unwrap_or_default();
+            let log = std::fs::read_to_string(&log_file).unwrap_or_default();
             assert!(ended.is_none() && began.elapsed() < PATIENCE, "no systemd ({ended:?}): {log}");
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -69,6 +71,67 @@ impl Machine {
         let id = self.unshare.id();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
         children.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Lays a cable to another machine: the ends are called `wire` and have these addresses, each
+    /// with the length of its network.
+    ///
+    /// # Panics
+    /// When iproute2 is not installed.
+    pub fn connect(&self, other: &Self, addresses: [&str; 2]) {
+        let to = other.first.to_string();
+        let pair = ["ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns"];
+        let laid = Command::new("nsenter")
+            .arg(format!("--net=/proc/{}/ns/net", self.first))
+            .args(pair)
+            .arg(to)
+            .status();
+        assert!(laid.expect("nsenter is installed").success(), "no cable");
+        for (machine, address) in [self, other].into_iter().zip(addresses) {
+            machine.good(&["ip", "address", "add", address, "dev", "wire"]);
+            machine.set_link(true);
+        }
+    }
+
+    /// Plugs the cable in or pulls it out.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn set_link(&self, up: bool) {
+        self.good(&["ip", "link", "set", "wire", if up { "up" } else { "down" }]);
+    }
+
+    /// A path in the machine, as it is reached from out here.
+    pub fn path(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.first))
+    }
+
+    /// Does something in the network of the machine, such as listening there.
+    ///
+    /// # Panics
+    /// When the machine is gone.
+    pub fn in_network<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        let network = std::fs::File::open(format!("/proc/{}/ns/net", self.first));
+        let network = network.expect("the machine runs");
+        std::thread::scope(|scope| {
+            let acting = scope.spawn(move || {
+                let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+                rustix::thread::move_into_link_name_space(network.as_fd(), kind)
+                    .expect("the network is entered");
+                act()
+            });
+            acting.join().expect("no panic")
+        })
+    }
+
+    /// Runs a command that has to succeed; gives what it said.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn good(&self, words: &[&str]) -> String {
+        let (code, said) = self.tell(words);
+        assert_eq!(code, 0, "{words:?}: {said}");
+        said
     }
 
     /// Runs a command in the machine.

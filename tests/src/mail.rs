@@ -101,15 +101,15 @@ impl Dice {
 }
 
 /// Makes messages.
-struct Mailer {
-    dice: Dice,
+pub(crate) struct Mailer {
+    pub(crate) dice: Dice,
     text: Vec<u8>,
     base64: Vec<u8>,
     shape: Shape,
 }
 
 impl Mailer {
-    fn new(shape: Shape, seed: u64) -> Self {
+    pub(crate) fn new(shape: Shape, seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let mut text = Vec::with_capacity(POOL);
         let mut column = 0;
@@ -147,13 +147,13 @@ impl Mailer {
         (NOW - self.dice.below(FIVE_YEARS), self.dice.below(1_000_000_000) as u32)
     }
 
-    fn name(&mut self, number: usize) -> String {
+    pub(crate) fn name(&mut self, number: usize) -> String {
         let (date, _) = self.time();
         let end = if self.dice.below(50) == 0 { "tmp" } else { "imap" };
         format!("{date}{number:08x}.{end}")
     }
 
-    fn message(&mut self, number: usize) -> Vec<u8> {
+    pub(crate) fn message(&mut self, number: usize) -> Vec<u8> {
         let size = self.size() as usize;
         let id = self.dice.next();
         let mut message = format!(
@@ -268,7 +268,7 @@ pub fn churn(root: &Path, share: f64, seed: u64) -> io::Result<usize> {
     Ok(each)
 }
 
-fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+pub(crate) fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

@@ -14,30 +14,24 @@ const CONFIG: &str = "[mail]\npath = /srv/mail\nread only = no\nuse chroot = no\
 fn machine(scratch: &Path) -> Machine {
     let program = program("basculed");
     let machine = Machine::start(scratch, program.parent().expect("a folder"));
-    good(&machine, &["mkdir", "-p", "/srv/mail", "/root/from"]);
+    machine.good(&["mkdir", "-p", "/srv/mail", "/root/from"]);
     write(&machine, "/root/from/message", "hello");
     write(&machine, "/etc/basculed.conf", CONFIG);
     machine
 }
 
-fn good(machine: &Machine, words: &[&str]) -> String {
-    let (code, said) = machine.tell(words);
-    assert_eq!(code, 0, "{words:?}: {said}");
-    said
-}
-
 fn write(machine: &Machine, path: &str, text: &str) {
-    good(machine, &["sh", "-c", "printf %s \"$2\" > \"$1\"", "sh", path, text]);
+    machine.good(&["sh", "-c", "printf %s \"$2\" > \"$1\"", "sh", path, text]);
 }
 
 fn push(machine: &Machine, to: &str) {
     let url = format!("rsync://127.0.0.1/mail/{to}/");
-    good(machine, &["rsync", "-a", "/root/from/", &url]);
-    good(machine, &["cmp", "/root/from/message", &format!("/srv/mail/{to}/message")]);
+    machine.good(&["rsync", "-a", "/root/from/", &url]);
+    machine.good(&["cmp", "/root/from/message", &format!("/srv/mail/{to}/message")]);
 }
 
 fn main_process(machine: &Machine) -> String {
-    let pid = good(machine, &["systemctl", "show", "basculed", "--property=MainPID", "--value"]);
+    let pid = machine.good(&["systemctl", "show", "basculed", "--property=MainPID", "--value"]);
     pid.trim().to_owned()
 }
 
@@ -59,7 +53,7 @@ fn a_service_lives_through_kill_reload_restart_and_stop() {
 
     // The walls are up: nothing but the modules can be written.
     let first = main_process(&machine);
-    let status = good(&machine, &["cat", &format!("/proc/{first}/status")]);
+    let status = machine.good(&["cat", &format!("/proc/{first}/status")]);
     // CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SETGID, SETUID, NET_BIND_SERVICE, MKNOD.
     assert!(status.contains("CapBnd:\t00000000080004df\n"), "{status}");
     assert!(status.contains("NoNewPrivs:\t1\n") && status.contains("Seccomp:\t2\n"), "{status}");
@@ -71,7 +65,7 @@ fn a_service_lives_through_kill_reload_restart_and_stop() {
     assert_ne!(inside("echo x > /srv/mark"), 0);
 
     // Killed, it comes back by itself.
-    good(&machine, &["kill", "-KILL", &first]);
+    machine.good(&["kill", "-KILL", &first]);
     let second = machine.until(
         &["systemctl", "show", "basculed", "--property=MainPID,SubState", "--value"],
         |said| said.contains("running") && !said.contains(&first),
@@ -101,7 +95,7 @@ fn a_service_lives_through_kill_reload_restart_and_stop() {
         assert!(logs.contains(wanted), "{wanted}: {logs}");
     }
     let by_field = ["journalctl", "--output=cat", "--no-pager", "BASCULE_EVENT=session.ended"];
-    let ended = good(&machine, &by_field);
+    let ended = machine.good(&by_field);
     assert_eq!(ended.lines().count(), 2, "{ended}");
 
     // A configuration that makes no sense is not tried again and again.
@@ -120,21 +114,21 @@ fn a_service_without_root_is_started_by_its_first_client() {
     let machine = machine(scratch.path());
     let config = CONFIG.replace("uid = 0\ngid = 0\n", "uid = daemon\ngid = daemon\n");
     write(&machine, "/etc/basculed.conf", &config);
-    good(&machine, &["chown", "daemon:daemon", "/srv/mail"]);
+    machine.good(&["chown", "daemon:daemon", "/srv/mail"]);
     let install =
         [BASCULED, "service", "install", "--user=daemon", "--socket-activation", "--no-start"];
-    good(&machine, &install);
-    good(&machine, &["systemctl", "start", "basculed.socket"]);
+    machine.good(&install);
+    machine.good(&["systemctl", "start", "basculed.socket"]);
     let state = || machine.tell(&["systemctl", "is-active", "basculed.service"]).1;
     assert_eq!(state().trim(), "inactive");
     push(&machine, "first");
     assert_eq!(state().trim(), "active");
     let process = main_process(&machine);
-    let status = good(&machine, &["cat", &format!("/proc/{process}/status")]);
+    let status = machine.good(&["cat", &format!("/proc/{process}/status")]);
     assert!(status.contains("CapPrm:\t0000000000000000\n"), "{status}");
     assert!(status.contains("Uid:\t1\t1\t1\t1\n"), "{status}");
     // The next client starts it again.
-    good(&machine, &["systemctl", "stop", "basculed.service"]);
+    machine.good(&["systemctl", "stop", "basculed.service"]);
     push(&machine, "second");
     let (code, said) = machine.tell(&[BASCULED, "service", "uninstall"]);
     assert_eq!(code, 0, "{said}");

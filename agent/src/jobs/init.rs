@@ -54,8 +54,11 @@ pub fn init(cli: &Init) -> anyhow::Result<ExitCode> {
     };
     let job = &cli.name;
     print(&format!(
-        "{shown} is written. Now\n\n  bascule check{option}\n\nlooks whether all is ready, and\n\n  \
-         bascule converge {job}{option}\n\nmirrors until a run is short enough for the switch.\n"
+        "{shown} is written. Now\n\n  bascule check{option}\n\nlooks whether all is ready,\n\n  \
+         bascule service install{option}\n\nlets the system run it every {}, and\n\n  \
+         bascule status{option}\n\nsays how far it is. `bascule converge {job}{option}` does the same by hand, until a run\nis \
+         short enough for the switch.\n",
+        cli.every
     ));
     Ok(ExitCode::Success)
 }
@@ -138,6 +141,11 @@ target = {}
     let _ = write!(
         text,
         "\
+# When the service runs it (`bascule service install`), and the hours in which runs may begin.
+schedule.every = {}
+# windows = [\"19:00-07:00\"]
+# When its runs are short enough for the switch: docs/converge.md.
+goal = {{ under = \"10m\", times = 2 }}
 # How many components of a path name an account: 1 for user/…, 2 for domain/user/….
 account_depth = {}
 # What holds deletions back: more than this part of the target and more than so many names.
@@ -152,6 +160,7 @@ guard = {{ percent = 10, names = 100 }}
 # Further options of `bascule mirror`.
 # options = [\"--numeric-ids\"]
 ",
+        quoted(&cli.every),
         cli.account_depth,
         if cli.trash_days.is_some() { "" } else { "# " },
         cli.trash_days.unwrap_or(30),

@@ -117,6 +117,9 @@ pub struct Init {
     /// Keep what is deleted or overwritten at the target for DAYS days.
     #[arg(long, value_name = "DAYS")]
     pub trash_days: Option<u32>,
+    /// How often the service runs it.
+    #[arg(long, value_name = "TIME", default_value = "15m")]
+    pub every: String,
     /// The folder of the history and the locks, instead of the system's.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
