@@ -109,9 +109,10 @@ fn configuration(
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let path = |path: &Path| quoted(&path.to_string_lossy());
     let sources: Vec<String> = sources.iter().map(|source| quoted(source)).collect();
+    let schema = schema_line().unwrap_or_default();
     let mut text = format!(
         "\
-# What Bascule mirrors: docs/jobs.md explains every key.
+{schema}# What Bascule mirrors: docs/jobs.md explains every key.
 
 # The history of all runs and the locks of the jobs.
 state = {}
@@ -168,6 +169,35 @@ guard = {{ percent = 10, names = 100 }}
     text
 }
 
+/// The line that names the schema to editors, if it is installed: beside this program, or in
+/// `share` beside the folder of programs.
+fn schema_line() -> Option<String> {
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?;
+    let places = [folder.to_owned(), folder.parent()?.join("share/bascule")];
+    let found = places.map(|place| place.join("bascule.schema.json"));
+    let url = found.iter().find(|path| path.is_file()).and_then(|path| file_url(path))?;
+    Some(format!("#:schema {url}\n"))
+}
+
+/// The URL of a full path.
+fn file_url(path: &Path) -> Option<String> {
+    let mut url = "file://".to_owned();
+    let path = path.to_str()?.replace(std::path::MAIN_SEPARATOR, "/");
+    // Windows' paths begin with a drive, Unix' with a slash.
+    if !path.starts_with('/') {
+        url.push('/');
+    }
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/:-._~".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+    Some(url)
+}
+
 fn ask(what: &str) -> anyhow::Result<String> {
     if !std::io::stdin().is_terminal() {
         bail!("{what}: say it on the command line (`bascule init --help`)");
@@ -189,4 +219,20 @@ fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
     let mut open = std::fs::OpenOptions::new().write(true).create_new(true).open(file)?;
     open.write_all(text.as_bytes())?;
     open.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_told_as_a_url() {
+        let url = |path: &str| file_url(Path::new(path)).expect("a text");
+        if cfg!(windows) {
+            let path = r"C:\Program Files\Bascule\bascule.schema.json";
+            assert_eq!(url(path), "file:///C:/Program%20Files/Bascule/bascule.schema.json");
+        } else {
+            assert_eq!(url("/usr/share/é b/x_y.json"), "file:///usr/share/%C3%A9%20b/x_y.json");
+        }
+    }
 }
