@@ -341,4 +341,20 @@ fn the_package_is_installed_upgraded_removed_and_purged() {
         good(&machine, &["test", "-s", kept]);
     }
     assert_eq!(good(&machine, &["cat", "/srv/mail/message"]), "hello");
+
+    // The same in a system that systemd does not run, such as one that is being set up.
+    let apart = |words: &[&str]| {
+        let hidden = "mount -t tmpfs tmpfs /run && exec \"$@\"";
+        good(&machine, &[&["unshare", "--mount", "sh", "-c", hidden, "sh"], words].concat())
+    };
+    apart(&["dpkg", "--install", &package]);
+    apart(&["basculed", "service", "install", "--root=/"]);
+    let enabled = "/etc/systemd/system/multi-user.target.wants/basculed.service";
+    good(&machine, &["test", "-L", enabled]);
+    apart(&["dpkg", "--install", &package]);
+    let said = apart(&["dpkg", "--purge", "bascule"]);
+    for gone in [enabled, "/etc/systemd/system/basculed.service", "/usr/bin/basculed"] {
+        assert_ne!(machine.tell(&["test", "-L", gone, "-o", "-e", gone]).0, 0, "{gone}: {said}");
+    }
+    good(&machine, &["test", "-s", "/etc/basculed.conf"]);
 }
