@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use bascule_agent::cli::Cli as Agent;
 use bascule_daemon::cli::Cli as Daemon;
+use bascule_engine::outcome::ExitCode;
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 use jiff::Timestamp;
@@ -63,9 +64,24 @@ fn of_command(
         .manual(if section == 8 { "System administration" } else { "User commands" });
     let mut text = Vec::new();
     man.render(&mut text).with_context(|| format!("the page of {name}"))?;
+    exit_status(&name).to_writer(&mut text)?;
     see_also(&name, section).to_writer(&mut text)?;
     pages.push(Page { name, section, text });
     Ok(())
+}
+
+/// What the exit codes of the commands that mirror mean; nothing for others.
+fn exit_status(name: &str) -> Roff {
+    let mut roff = Roff::new();
+    if matches!(name, "bascule" | "bascule-mirror" | "bascule-run") {
+        roff.control("SH", ["EXIT STATUS"]);
+        for code in ExitCode::ALL {
+            roff.control("TP", []);
+            roff.text([bold(code.code().to_string())]);
+            roff.text([roman(code.meaning())]);
+        }
+    }
+    roff
 }
 
 /// The pages that a reader of this one may want.

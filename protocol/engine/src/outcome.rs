@@ -45,6 +45,27 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
+    /// All of them, by their numbers.
+    pub const ALL: [Self; 17] = [
+        Self::Success,
+        Self::Syntax,
+        Self::Protocol,
+        Self::FileSelection,
+        Self::Unsupported,
+        Self::ClientStart,
+        Self::Socket,
+        Self::FileIo,
+        Self::Stream,
+        Self::Message,
+        Self::Interrupted,
+        Self::Memory,
+        Self::Partial,
+        Self::Vanished,
+        Self::DeleteLimit,
+        Self::Timeout,
+        Self::ConnectTimeout,
+    ];
+
     /// The number for the operating system.
     pub fn code(self) -> u8 {
         self as u8
@@ -75,26 +96,7 @@ impl ExitCode {
 
     /// Reads a number sent by a peer; unknown ones become [`ExitCode::Stream`].
     pub fn from_peer(code: i32) -> Self {
-        const ALL: [ExitCode; 17] = [
-            ExitCode::Success,
-            ExitCode::Syntax,
-            ExitCode::Protocol,
-            ExitCode::FileSelection,
-            ExitCode::Unsupported,
-            ExitCode::ClientStart,
-            ExitCode::Socket,
-            ExitCode::FileIo,
-            ExitCode::Stream,
-            ExitCode::Message,
-            ExitCode::Interrupted,
-            ExitCode::Memory,
-            ExitCode::Partial,
-            ExitCode::Vanished,
-            ExitCode::DeleteLimit,
-            ExitCode::Timeout,
-            ExitCode::ConnectTimeout,
-        ];
-        ALL.into_iter().find(|known| i32::from(known.code()) == code).unwrap_or(Self::Stream)
+        Self::ALL.into_iter().find(|known| i32::from(known.code()) == code).unwrap_or(Self::Stream)
     }
 }
 
