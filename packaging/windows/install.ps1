@@ -108,7 +108,7 @@ try {
     Stop-Own $services
     if ($PSScriptRoot -ne $target) {
         New-Item -ItemType Directory -Force -Path $target | Out-Null
-        Copy-Item -Path (Join-Path $PSScriptRoot '*') -Destination $target -Recurse -Force
+        Get-ChildItem -LiteralPath $PSScriptRoot | Copy-Item -Destination $target -Recurse -Force
         # Windows marks what was downloaded and asks before it is run.
         Get-ChildItem -LiteralPath $target -Recurse -File | Unblock-File
     }
