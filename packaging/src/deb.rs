@@ -18,6 +18,7 @@ use crate::programs::{Programs, System};
 use crate::{VERSION, completions, documents, licences, man, moment, schema};
 
 const PACKAGE: &str = "bascule";
+const CHANGES: &str = "CHANGELOG.md";
 const DOCUMENTS: &str = "usr/share/doc/bascule";
 /// The scripts that dpkg runs.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
@@ -45,11 +46,12 @@ pub fn make(binaries: Option<&Path>, out: &Path) -> anyhow::Result<PathBuf> {
         }
     }
     tree.put("usr/share/bascule/bascule.schema.json", schema::text().as_bytes())?;
-    texts(&tree)?;
-    control(&tree, &depends)?;
+    let version = version(&documents::text(CHANGES)?, moment);
+    texts(&tree, &version)?;
+    control(&tree, &version, &depends)?;
     tree.settle(&tree.root)?;
     fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-    let package = out.join(format!("{PACKAGE}_{VERSION}_{}.deb", architecture()?));
+    let package = out.join(format!("{PACKAGE}_{version}_{}.deb", architecture()?));
     let mut pack = Command::new("dpkg-deb");
     pack.args(["--root-owner-group", "--threads-max=1", "-Zxz", "--build"]);
     pack.args([&tree.root, &package]).env(moment::VARIABLE, moment.as_second().to_string());
@@ -57,11 +59,24 @@ pub fn make(binaries: Option<&Path>, out: &Path) -> anyhow::Result<PathBuf> {
     Ok(package)
 }
 
+/// The package's version. Until the changelog has a section for that of the programs, it comes before
+/// it and after each older state: apt does not install what it takes for the same.
+fn version(changes: &str, moment: Timestamp) -> String {
+    let is_released = changes
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .any(|heading| heading.split([' ', '[', ']']).any(|word| word == VERSION));
+    if is_released {
+        return VERSION.to_owned();
+    }
+    format!("{VERSION}~{}", moment.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M%S"))
+}
+
 /// What is there to be read.
-fn texts(tree: &Tree) -> anyhow::Result<()> {
+fn texts(tree: &Tree, version: &str) -> anyhow::Result<()> {
     for path in documents::all()? {
         let text = documents::text(&path)?;
-        if path == "CHANGELOG.md" {
+        if path == CHANGES {
             tree.put(&format!("{DOCUMENTS}/{path}.gz"), &zipped(text.as_bytes())?)?;
         } else {
             tree.put(&format!("{DOCUMENTS}/{path}"), text.as_bytes())?;
@@ -77,7 +92,7 @@ fn texts(tree: &Tree) -> anyhow::Result<()> {
         tree.put(&format!("{DOCUMENTS}/examples/{name}"), text.as_bytes())?;
     }
     let changes = format!(
-        "{PACKAGE} ({VERSION}) unstable; urgency=medium\n\n  \
+        "{PACKAGE} ({version}) unstable; urgency=medium\n\n  \
          * Bascule {VERSION}: CHANGELOG.md.gz beside this file says what is new.\n\n \
          -- {}  {}\n",
         maintainer(),
@@ -104,7 +119,7 @@ fn copyright() -> anyhow::Result<String> {
 }
 
 /// What dpkg itself reads.
-fn control(tree: &Tree, depends: &str) -> anyhow::Result<()> {
+fn control(tree: &Tree, version: &str, depends: &str) -> anyhow::Result<()> {
     let mut sums = String::new();
     let mut size = 0;
     for path in tree.files()? {
@@ -115,7 +130,7 @@ fn control(tree: &Tree, depends: &str) -> anyhow::Result<()> {
     }
     tree.put("DEBIAN/md5sums", sums.as_bytes())?;
     let control = format!(
-        "Package: {PACKAGE}\nVersion: {VERSION}\nArchitecture: {}\nMaintainer: {}\n\
+        "Package: {PACKAGE}\nVersion: {version}\nArchitecture: {}\nMaintainer: {}\n\
          Installed-Size: {size}\nDepends: {depends}\n{}",
         architecture()?,
         maintainer(),
@@ -257,4 +272,20 @@ fn set_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
 #[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
 fn set_mode(_path: &Path, _mode: u32) -> anyhow::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_between_releases_comes_before_the_next() {
+        let moment = Timestamp::from_second(1_700_000_000).expect("a moment");
+        let between = format!("{VERSION}~20231114221320");
+        assert_eq!(version("# Changelog\n\n## Unreleased\n", moment), between);
+        assert_eq!(version(&format!("It will be {VERSION}.\n## 0.0.1\n"), moment), between);
+        for heading in [format!("## {VERSION}"), format!("## [{VERSION}] - 2026-12-01")] {
+            assert_eq!(version(&heading, moment), VERSION);
+        }
+    }
 }
