@@ -269,7 +269,6 @@ fn set_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
 
 /// Nothing is made there.
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
 fn set_mode(_path: &Path, _mode: u32) -> anyhow::Result<()> {
     Ok(())
 }
