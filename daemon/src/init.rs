@@ -152,7 +152,9 @@ fn instructions(file: &Path, config: &Config, password_file: &Path, line: Line<'
         text.push_str(&format!("  {}\n", line.of(&module.name)));
     }
     text.push_str(
-        "\nThe connection is encrypted (TLS), and the fingerprint at the end makes sure that it is this\n\
+        "\nThat mirrors once. `bascule init` with the URL and the folder makes a job of it that is repeated\n\
+         until the switch.\n\n\
+         The connection is encrypted (TLS), and the fingerprint at the end makes sure that it is this\n\
          daemon.\n",
     );
     text
