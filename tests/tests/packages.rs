@@ -342,7 +342,7 @@ fn the_package_is_installed_upgraded_removed_and_purged() {
     let left = good(&machine, &["find", "/over/new", "!", "-type", "d", "!", "-type", "c"]);
     assert_eq!(left, "");
     assert_eq!(good(&machine, &["find", "/var/lib/dpkg/info", "-name", "bascule*"]), "");
-    for kept in ["/etc/basculed.conf", "/etc/bascule.toml", "/root/.local/state/basculed/tls.key"] {
+    for kept in ["/etc/basculed.conf", "/etc/bascule.toml", "/var/lib/basculed/tls.key"] {
         good(&machine, &["test", "-s", kept]);
     }
     assert_eq!(good(&machine, &["cat", "/srv/mail/message"]), "hello");
