@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::converge::options::Converge;
 use crate::hours::HourLimit;
 use crate::jobs::options as jobs;
+use crate::seal::Seal;
 use crate::verify::options::Verify;
 use anyhow::Context as _;
 use bascule_engine::ledger::ListLimits;
@@ -40,6 +41,8 @@ pub enum Command {
     Init(jobs::Init),
     /// Try jobs out against their targets, and say what has to be seen to.
     Check(jobs::Check),
+    /// Windows: ask for a password and keep it in a file that only this machine can open.
+    Seal(Seal),
     /// Run jobs of bascule.toml once, and keep what they did in the history.
     Run(jobs::Run),
     /// Run a job again and again until a run is short enough for the switch.

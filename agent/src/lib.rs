@@ -24,6 +24,7 @@ pub mod remote;
 pub mod report;
 pub mod restore;
 pub mod retry;
+pub mod seal;
 pub mod service;
 pub mod trash;
 pub mod verify;

@@ -1,15 +1,20 @@
 //! Files that hold passwords and keys.
 
+#[cfg(windows)]
+mod dpapi;
+pub mod sealed;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// Reads a file that only its owner may read. What was read is wiped from memory when it is dropped.
+/// Reads a file that only its owner may read, and what is [`sealed`] in it. What was read is wiped
+/// from memory when it is dropped.
 ///
 /// # Errors
-/// When it cannot be read. On Unix also when others may read it, when it is a symlink of another
+/// When it cannot be read or opened. On Unix also when others may read it, when it is a symlink of another
 /// user, who could make it point to what this user alone may read.
 pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     read_as(path, "the password file")
@@ -34,7 +39,7 @@ pub fn read_as(path: &Path, what: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
     file.read_to_end(&mut text).map_err(named)?;
-    Ok(text)
+    sealed::open(text).map_err(named)
 }
 
 /// Writes a file that only its owner can read, whole or not at all. With `replace` it takes the place

@@ -83,6 +83,8 @@ pub enum Secret {
     File(PathBuf),
     /// In the credential of this name that systemd hands to the service.
     Credential(String),
+    /// Windows: in this file, which `bascule seal` has encrypted for this machine (DPAPI).
+    Dpapi(PathBuf),
 }
 
 /// When runs begin.

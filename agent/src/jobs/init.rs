@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bascule_engine::outcome::ExitCode;
+use bascule_platform::secret::sealed;
 use zeroize::Zeroizing;
 
 use super::load;
@@ -94,7 +95,11 @@ fn password(cli: &Init, target: &str, state: &Path) -> anyhow::Result<Option<Pat
     let file = state.join(format!("{}.password", cli.name));
     bascule_platform::state::private_folder(state)
         .with_context(|| format!("cannot make {}", state.display()))?;
-    bascule_platform::secret::write(&file, &format!("{}\n", *typed), true)
+    let content = Zeroizing::new(match cfg!(windows) {
+        true => sealed::seal(typed.as_bytes())?,
+        false => format!("{}\n", *typed),
+    });
+    bascule_platform::secret::write(&file, &content, true)
         .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(Some(file))
 }
@@ -134,7 +139,8 @@ target = {}
     let _ = match password {
         Some(file) => writeln!(
             text,
-            "# Whoever reads this file can write at the target: mode 600.\npassword.file = {}",
+            "# Whoever reads this file can write at the target.\npassword.{} = {}",
+            if cfg!(windows) && cli.password_file.is_none() { "dpapi" } else { "file" },
             path(file)
         ),
         None => writeln!(text, "# password.file = \"/etc/bascule.password\""),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use bascule_platform::secret::sealed;
 use bascule_wire::options::DeleteGuard;
 use clap::ArgMatches;
 
@@ -220,7 +221,7 @@ impl Secret {
     /// The file that it is in; for a credential that nobody handed out, where it would be.
     fn shown(&self) -> PathBuf {
         match self {
-            Self::File(file) => file.clone(),
+            Self::File(file) | Self::Dpapi(file) => file.clone(),
             Self::Credential(name) => {
                 let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
                 PathBuf::from(folder.unwrap_or_else(|| "$CREDENTIALS_DIRECTORY".into())).join(name)
@@ -231,15 +232,30 @@ impl Secret {
     /// Whether it can be had here.
     ///
     /// # Errors
-    /// When the service manager hands out no credentials.
+    /// When the service manager hands out no credentials; when a file is not sealed that should be.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self::Credential(name) = self else { return Ok(()) };
-        std::env::var_os("CREDENTIALS_DIRECTORY").map(|_| ()).with_context(|| {
-            format!(
-                "the credential {name} is only there in a service of systemd that has \
-                 LoadCredential={name}:FILE"
-            )
-        })
+        match self {
+            Self::File(_) => Ok(()),
+            Self::Credential(name) => {
+                std::env::var_os("CREDENTIALS_DIRECTORY").map(|_| ()).with_context(|| {
+                    format!(
+                        "the credential {name} is only there in a service of systemd that has \
+                         LoadCredential={name}:FILE"
+                    )
+                })
+            }
+            Self::Dpapi(file) => {
+                if !cfg!(windows) {
+                    bail!("password.dpapi is for Windows: here use password.file or .credential");
+                }
+                let content = std::fs::read(file).with_context(|| file.display().to_string())?;
+                if !sealed::is_sealed(&content) {
+                    let shown = file.display();
+                    bail!("{shown} is not sealed: write it with `bascule seal {shown}`");
+                }
+                Ok(())
+            }
+        }
     }
 }
 
