@@ -136,10 +136,23 @@ impl MaxList {
 #[derive(Debug, Args)]
 pub struct Restore {
     /// The destination of those runs: a local folder or `rsync://…/module/path`.
-    pub target: OsString,
-    /// Files and folders to bring back, relative to TARGET; all of the run if none is named.
-    #[arg(requires = "run")]
+    #[arg(required_unless_present = "job")]
+    pub target: Option<OsString>,
+    /// Files and folders to bring back, relative to TARGET; all of them if none is named.
     pub paths: Vec<OsString>,
+    /// Not from the trash: mirror the target of JOB, as it is now, back to its sources, under the
+    /// same guard. What is overwritten goes to the source's trash. All arguments are PATHS then.
+    #[arg(long, value_name = "JOB", conflicts_with = "run")]
+    pub job: Option<String>,
+    /// With --job: delete at the source what the target does not have.
+    #[arg(long, requires = "job")]
+    pub delete: bool,
+    /// With --job: up to NUM names may be deleted, whatever the guard says.
+    #[arg(long, value_name = "NUM", requires = "job")]
+    pub allow_deletes: Option<u64>,
+    /// With --job: read the jobs from FILE instead of the system's bascule.toml.
+    #[arg(long, value_name = "FILE", env = "BASCULE_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
     /// The run, such as 2026-11-25T22-30-00.000Z; without it the runs are listed.
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,

@@ -3,6 +3,8 @@
 //! A restore is one mirror without deletions, from the trash to the place that it stands for; in a
 //! daemon's module, where nothing can be copied within, two: by way of a temporary folder here.
 
+mod swapped;
+
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
@@ -21,8 +23,16 @@ use crate::mirror;
 /// # Errors
 /// When the command line makes no sense.
 pub async fn restore(cli: &Restore, stop: Stop) -> anyhow::Result<ExitCode> {
-    let target = Target::parse(&cli.target)?;
+    if let Some(job) = &cli.job {
+        return swapped::restore(cli, job, stop).await;
+    }
+    let target = Target::parse(cli.target.as_deref().context("TARGET is missing")?)?;
     let Some(run) = &cli.run else {
+        if !cli.paths.is_empty() {
+            bail!(
+                "say with --run from which run to bring that back; without PATHS they are listed"
+            );
+        }
         return list(&target, &cli.connection, stop).await;
     };
     let run = RelPath::parse(run.as_bytes()).ok().filter(|run| run.components().count() == 1);

@@ -161,3 +161,40 @@ fn what_is_wrong_is_said_and_kept() {
         "{all}"
     );
 }
+
+#[test]
+fn a_job_comes_back_with_its_ends_swapped() {
+    for whose in [Whose::Ours, Whose::Rsync] {
+        let world = World::new(whose, "");
+        assert_eq!(world.bascule(&["run", "mail"]).code, 0);
+        std::fs::remove_dir_all(world.at("from/ann")).expect("it is there");
+        std::fs::write(world.at("from/joe/inbox/3.imap"), "damaged").expect("a file");
+        world.write("joe/inbox/new.imap");
+        // Only a look, then a part, then all of it; what is new at the source stays.
+        let dry = world.bascule(&["restore", "--job", "mail", "-n", "-i"]);
+        assert!(dry.code == 0 && dry.said.contains("ann/inbox/1.imap"), "{}", dry.said);
+        assert!(!world.at("from/ann").exists());
+        let part = world.bascule(&["restore", "--job", "mail", "ann/inbox/1.imap"]);
+        assert_eq!(part.code, 0, "{}", part.said);
+        assert!(world.at("from/ann/inbox/1.imap").exists());
+        assert!(!world.at("from/ann/inbox/2.imap").exists());
+        let all = world.bascule(&["restore", "--job", "mail"]);
+        assert_eq!(all.code, 0, "{}", all.said);
+        assert!(world.at("from/joe/inbox/new.imap").exists());
+        // What was overwritten is in the source's trash, which does not travel.
+        let trash: Vec<_> = world.at("from/.bascule-trash").read_dir().expect("kept").collect();
+        let run = trash[0].as_ref().expect("a run").path();
+        let kept = std::fs::read(run.join("joe/inbox/3.imap")).expect("kept");
+        assert_eq!(kept, b"damaged");
+        // With deletions the guard counts, as in a run.
+        world.configure(world.daemon.port, "guard = { percent = 0, names = 0 }\n");
+        let delete = ["restore", "--job", "mail", "--delete"];
+        let held = world.bascule(&delete);
+        assert_eq!(held.code, 25, "{}", held.said);
+        assert!(world.at("from/joe/inbox/new.imap").exists());
+        let allowed = world.bascule(&[&delete[..], &["--allow-deletes=1"]].concat());
+        assert_eq!(allowed.code, 0, "{}", allowed.said);
+        std::fs::remove_dir_all(world.at("from/.bascule-trash")).expect("kept");
+        world.assert_equal();
+    }
+}

@@ -1,0 +1,140 @@
+//! `bascule restore --job`: a job with its ends swapped, under the same guard. What a source has
+//! that the target has not stays unless deletions are asked for, and what is overwritten goes to the
+//! source's trash.
+
+use anyhow::{Context as _, bail};
+use bascule_engine::outcome::ExitCode;
+use bascule_engine::path::RelPath;
+use bascule_engine::stop::Stop;
+
+use super::{parts, rules};
+use crate::cli::{self, Restore};
+use crate::jobs::config::Job;
+use crate::jobs::line::{self, Wanted};
+use crate::jobs::load::Loaded;
+use crate::jobs::lock::Lock;
+use crate::mirror::{self, Watchers};
+
+/// For how many days the source's trash is kept if the job does not say.
+const TRASH_DAYS: u32 = 30;
+
+/// Mirrors the target of the job `name` back to its sources.
+///
+/// # Errors
+/// When there is no such job, it is being run, or its ends cannot be swapped.
+pub(super) async fn restore(cli: &Restore, name: &str, stop: Stop) -> anyhow::Result<ExitCode> {
+    let loaded = Loaded::open(cli.config.as_deref())?;
+    let job = loaded.job(name)?;
+    if let Some(password) = &job.password {
+        password.check()?;
+    }
+    let paths: Vec<_> = cli.target.iter().chain(&cli.paths).cloned().collect();
+    let parts = parts(&paths)?;
+    let state = loaded.state()?;
+    // No run is to take away at the target what is on its way back.
+    let _lock = Lock::take(&state, name)?;
+    let wanted =
+        Wanted { dry_run: cli.dry_run, allow_deletes: cli.allow_deletes, ..Wanted::default() };
+    let mut code = ExitCode::Success;
+    for back in swapped(job, &parts)? {
+        let mut line = line::arguments(&back, &wanted)?;
+        let flags = [
+            (
+                !cli.delete && !back.options.iter().any(|option| option == "--no-delete"),
+                "--no-delete",
+            ),
+            (cli.itemize_changes, "-i"),
+            (cli.quiet, "-q"),
+        ];
+        let flags = flags.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag.into());
+        line.splice(0..0, flags);
+        let (mut mirror, matches) = cli::parse_mirror(line)?;
+        mirror.connection.notes = Some(state.clone());
+        let ended = mirror::carry_out(&mirror, &matches, Watchers::default(), stop.clone()).await?;
+        if code == ExitCode::Success {
+            code = ended.exit;
+        }
+        if stop.is_stopped() {
+            break;
+        }
+    }
+    Ok(code)
+}
+
+/// The job from its target to each of its sources; only `parts` of the target if some are named.
+fn swapped(job: &Job, parts: &[RelPath]) -> anyhow::Result<Vec<Job>> {
+    let is_contents = |source: &String| source.ends_with(['/', '\\']);
+    if job.sources.len() > 1 && job.sources.iter().any(is_contents) {
+        bail!(
+            "the contents of several sources are one folder at the target: nobody can tell which \
+             file came from which. Use `bascule mirror` with the target and one source"
+        );
+    }
+    let (target, fingerprint) = match job.target.split_once('#') {
+        Some((url, mark)) => (url, format!("#{mark}")),
+        None => (job.target.as_str(), String::new()),
+    };
+    let target = target.trim_end_matches(['/', '\\']);
+    let wanted = rules(parts).into_iter().map(String::from_utf8);
+    let wanted: Vec<String> =
+        wanted.collect::<Result<_, _>>().context("a path that is not UTF-8")?;
+    let back = job.sources.iter().map(|source| {
+        let (source, mark) = match source.split_once('#') {
+            Some((url, mark)) if url.starts_with("rsyncs:") => (url, format!("#{mark}")),
+            _ => (source.as_str(), String::new()),
+        };
+        // As it went: the contents of a folder, or a folder by its name.
+        let (from, to) = if source.ends_with(['/', '\\']) {
+            (format!("{target}/{fingerprint}"), format!("{source}{mark}"))
+        } else {
+            let (above, name) = source.rsplit_once(['/', '\\']).with_context(|| {
+                format!("{source}: name this source by its whole path, so that it can come back")
+            })?;
+            (format!("{target}/{name}{fingerprint}"), format!("{above}/{mark}"))
+        };
+        Ok(Job {
+            sources: vec![from],
+            target: to,
+            filters: wanted.iter().chain(&job.filters).cloned().collect(),
+            trash_days: Some(job.trash_days.unwrap_or(TRASH_DAYS)),
+            ..job.clone()
+        })
+    });
+    back.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::load;
+
+    fn ends(text: &str) -> anyhow::Result<Vec<(String, String)>> {
+        let config = load::parse(&format!("[jobs.a]\n{text}"))?;
+        let back = swapped(&config.jobs["a"], &[])?;
+        Ok(back.into_iter().map(|mut job| (job.sources.remove(0), job.target)).collect())
+    }
+
+    #[test]
+    fn what_went_by_its_contents_comes_back_so() {
+        let pin = format!("#sha256={}", "0".repeat(64));
+        for (sources, target, expected) in [
+            ("\"/mail/\"", "/copy", vec![("/copy/", "/mail/")]),
+            ("\"/mail\"", "/copy/", vec![("/copy/mail", "/")]),
+            (
+                "\"/a/mail\", \"/b/arch\"",
+                "h::m/x",
+                vec![("h::m/x/mail", "/a/"), ("h::m/x/arch", "/b/")],
+            ),
+        ] {
+            let text = format!("sources = [{sources}]\ntarget = \"{target}\"");
+            let expected: Vec<_> =
+                expected.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
+            assert_eq!(ends(&text).expect("swapped"), expected, "{text}");
+        }
+        let text = format!("sources = [\"/mail/\"]\ntarget = \"rsyncs://u@h/m/{pin}\"");
+        let expected = (format!("rsyncs://u@h/m/{pin}"), "/mail/".to_owned());
+        assert_eq!(ends(&text).expect("swapped"), [expected]);
+        let several = ends("sources = [\"/a/\", \"/b/\"]\ntarget = \"c\"");
+        assert!(several.expect_err("ambiguous").to_string().contains("several sources"));
+    }
+}
