@@ -46,7 +46,8 @@ pub struct FilterSet {
 /// What is remembered of directories, and what their rules weigh in bytes.
 #[derive(Default)]
 struct Known {
-    dirs: HashMap<RelPath, Arc<DirFilters>>,
+    /// With the number of the source argument: several may have a directory of one name.
+    dirs: HashMap<RelPath, (usize, Arc<DirFilters>)>,
     weight: usize,
 }
 
@@ -125,25 +126,25 @@ impl FilterSet {
         Self { rules: steps, side, delete_excluded, merges, known: Mutex::default() }
     }
 
-    /// What the merge files say in `dir`, read from `tree` if it is not known yet. A file that the
-    /// `module` hides is none: a peer could find out line by line what it holds.
+    /// What the merge files say in `dir` of the source argument number `source`, read from its `tree`
+    /// if it is not known yet. A file that the `module` hides is none: a peer could find out line by line what it holds.
     ///
     /// # Errors
     /// When a merge file is there and cannot be read.
     pub fn rules_of(
         &self,
-        tree: &dyn Source,
+        (source, tree): (usize, &dyn Source),
         dir: &RelPath,
         module: Option<&ModuleView>,
     ) -> io::Result<Arc<DirFilters>> {
         if self.merges == 0 {
             return Ok(Arc::new(DirFilters::default()));
         }
-        if let Some(known) = self.lock().dirs.get(dir) {
+        if let Some((_, known)) = self.lock().dirs.get(dir).filter(|(of, _)| *of == source) {
             return Ok(Arc::clone(known));
         }
         let above = match dir.parent() {
-            Some(parent) => Some(self.rules_of(tree, &parent, module)?),
+            Some(parent) => Some(self.rules_of((source, tree), &parent, module)?),
             None => None,
         };
         let mut merged = vec![None; self.merges];
@@ -163,7 +164,7 @@ impl FilterSet {
             *known = Known::default();
         }
         known.weight += weight;
-        known.dirs.insert(dir.clone(), Arc::clone(&found));
+        known.dirs.insert(dir.clone(), (source, Arc::clone(&found)));
         Ok(found)
     }
 
@@ -327,8 +328,8 @@ mod tests {
         }
         let disk = crate::disk::Disk::open(scratch.path()).expect("it is there");
         let set = set(&[Rule::parse(b": .f").expect("a rule")]).expect("one file");
-        assert!(set.rules_of(&disk, &RelPath::parse(b"d/d/d").expect("legal"), None).is_ok());
-        let error = set.rules_of(&disk, &dir, None).expect_err("too much is in force");
+        assert!(set.rules_of((0, &disk), &RelPath::parse(b"d/d/d").expect("legal"), None).is_ok());
+        let error = set.rules_of((0, &disk), &dir, None).expect_err("too much is in force");
         assert!(error.to_string().contains("8 MiB"), "{error}");
         assert!(set.lock().weight <= MAX_RULES_BYTES);
     }
@@ -339,5 +340,29 @@ mod tests {
         let none = DirFilters::default();
         assert!(receiver.protects(&none, b"cache", true));
         assert!(!receiver.protects_in_removed_dir(&none, b"cache", true));
+    }
+
+    #[test]
+    fn each_source_has_its_own_rules_in_a_folder_of_one_name() {
+        let set = FilterSet::new(
+            &[Rule { kind: RuleKind::DirMerge, ..Rule::plain(RuleKind::Include, b".rules") }],
+            FilterSide::Sender,
+            &Options::default(),
+        );
+        let set = set.expect("sound");
+        let sources = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        for source in &sources {
+            std::fs::create_dir(source.path().join("d")).expect("a folder");
+        }
+        std::fs::write(sources[0].path().join("d/.rules"), "- mail\n").expect("a file");
+        let dir = RelPath::parse(b"d").expect("legal");
+        // As when the walker goes back and forth.
+        for _ in 0..2 {
+            for (number, source) in sources.iter().enumerate() {
+                let disk = crate::disk::Disk::open(source.path()).expect("a folder");
+                let rules = set.rules_of((number, &disk), &dir, None).expect("read");
+                assert_eq!(set.excludes(&rules, b"d/mail", false), number == 0, "{number}");
+            }
+        }
     }
 }

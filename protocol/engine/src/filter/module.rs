@@ -38,7 +38,7 @@ impl ModuleFilter {
         let Some(parent) = path.parent() else {
             return false;
         };
-        match self.rules.rules_of(&*self.tree, &parent, None) {
+        match self.rules.rules_of((0, &*self.tree), &parent, None) {
             Ok(rules) => self.rules.excludes(&rules, path.as_bytes(), is_dir),
             Err(_) => true,
         }

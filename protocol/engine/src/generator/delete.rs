@@ -403,7 +403,7 @@ impl Deleter {
 
     fn rules_of(&self, dir: &RelPath) -> Result<Arc<DirFilters>, Fatal> {
         let Protection { filters, module, .. } = &self.protection;
-        filters.rules_of(&*self.tree, dir, module.as_ref()).or_else(|error| {
+        filters.rules_of((0, &*self.tree), dir, module.as_ref()).or_else(|error| {
             self.run.problem(
                 Severity::Partial,
                 dir.as_bytes(),

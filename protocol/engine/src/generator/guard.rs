@@ -98,7 +98,7 @@ impl Deleter {
             return Ok(0);
         };
         let Protection { filters, module, .. } = &self.protection;
-        let rules = filters.rules_of(&*self.tree, path, module.as_ref());
+        let rules = filters.rules_of((0, &*self.tree), path, module.as_ref());
         let rules = rules.unwrap_or_else(|_| self.protection.filters.protect_everything());
         let (mut names, mut kept) = (0, false);
         for entry in listing.entries {

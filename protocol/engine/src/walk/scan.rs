@@ -166,7 +166,7 @@ impl Walker {
             self.unlisted(name, error)?;
         }
         let module = self.modules[arg].as_ref();
-        let rules = match self.rules.filters.rules_of(&*tree, &path, module) {
+        let rules = match self.rules.filters.rules_of((arg, &*tree), &path, module) {
             Ok(rules) => rules,
             Err(error) => return self.unlisted(name, &error),
         };
