@@ -38,6 +38,8 @@ pub enum Command {
     CheckConfig(CheckConfig),
     /// Write a configuration with a certificate and a password, and print the lines for the source.
     Init(Init),
+    /// Take the virtual directories and passwords of a DeltaCopy server into a new configuration.
+    ImportDeltacopy(ImportDeltacopy),
     /// Serve one folder as a writable module with a generated password, without a configuration.
     Serve(Serve),
     /// Run the daemon as a service of systemd or Windows: install it, start it, ask how it is.
@@ -271,6 +273,31 @@ pub struct Init {
     /// Windows in %ProgramData%\Bascule\basculed.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+}
+
+/// The options of `basculed import-deltacopy`.
+#[derive(Debug, Args)]
+pub struct ImportDeltacopy {
+    /// The folder that DeltaCopy's server is installed in, or a copy of it: with deltacd.conf and the
+    /// folder secrets.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The configuration file to write; it may not exist.
+    #[arg(long, value_name = "FILE", default_value = NEW_CONFIG)]
+    pub config: PathBuf,
+    /// Where a path of DeltaCopy's machine is on this one, such as C:=/srv/mail; what follows FROM in
+    /// a path is added to TO. Needed for every drive where this is not Windows.
+    #[arg(long, value_name = "FROM=TO")]
+    pub map: Vec<String>,
+    /// The encoding of deltacd.conf if it is not UTF-8; windows-1252 if not given.
+    #[arg(long, value_name = "NAME")]
+    pub encoding: Option<String>,
+    /// Where the passwords are kept.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Show the configuration and write nothing.
+    #[arg(long)]
+    pub print: bool,
 }
 
 /// The options of `basculed serve`.

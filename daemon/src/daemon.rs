@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use crate::cli::{CheckConfig, Cli, Command, Daemon, Serve};
 use crate::config::{self, Config};
 use crate::connection::Connections;
+use crate::deltacopy;
 use crate::door::{Door, Doorkeeper};
 use crate::inherited::{self, StdinClient};
 use crate::init;
@@ -67,6 +68,11 @@ pub async fn run(cli: Cli, control: Option<Control>) -> Result<u8, Failure> {
         Some(Command::CheckConfig(check)) => check_config(&check)?,
         Some(Command::Init(init)) => {
             print!("{}", init::run(&init).map_err(Failure::new(ExitCode::Syntax))?);
+        }
+        Some(Command::ImportDeltacopy(import)) => {
+            let (said, notes) = deltacopy::run(&import).map_err(Failure::new(ExitCode::Syntax))?;
+            eprint!("{notes}");
+            print!("{said}");
         }
         Some(Command::Serve(serve)) => serve_directory(serve).await?,
         Some(Command::Service(asked)) => {

@@ -120,7 +120,8 @@ fn value(path: &Path) -> anyhow::Result<String> {
     Ok(text.replace('%', "%%"))
 }
 
-fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
+/// Writes a configuration with its folders, and overwrites none.
+pub(crate) fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }

@@ -15,6 +15,7 @@ pub mod config;
 pub mod connection;
 pub mod crowd;
 pub mod daemon;
+pub mod deltacopy;
 pub mod door;
 pub mod exec;
 pub mod filters;

@@ -47,7 +47,7 @@ pub fn read_as(path: &Path, what: &str) -> io::Result<Zeroizing<Vec<u8>>> {
 ///
 /// # Errors
 /// When it cannot be written, or is there already.
-pub fn write(path: &Path, text: &str, replace: bool) -> io::Result<()> {
+pub fn write(path: &Path, text: &(impl AsRef<[u8]> + ?Sized), replace: bool) -> io::Result<()> {
     let staged = path.with_extension(format!("new.{}", std::process::id()));
     let target = if replace { &staged } else { path };
     let mut options = OpenOptions::new();
@@ -62,7 +62,7 @@ pub fn write(path: &Path, text: &str, replace: bool) -> io::Result<()> {
         }
         other => other?,
     };
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let written = file.write_all(text.as_ref()).and_then(|()| file.sync_all());
     let placed =
         written.and_then(|()| if replace { std::fs::rename(target, path) } else { Ok(()) });
     if placed.is_err() {

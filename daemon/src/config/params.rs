@@ -160,7 +160,12 @@ impl Parameter {
             Field::Path(field) => {
                 let trimmed = value.trim_end_matches('/');
                 let all_slashes = trimmed.is_empty() && !value.is_empty();
-                *field(settings) = text(if all_slashes { "/" } else { trimmed });
+                // On Windows `C:` is the drive's current folder, `C:/` its root.
+                let is_drive = cfg!(windows) && trimmed.len() == 2 && trimmed.ends_with(':');
+                *field(settings) = match all_slashes || is_drive {
+                    true => text(value.get(..trimmed.len() + 1).unwrap_or(value)),
+                    false => text(trimmed),
+                };
             }
             Field::Integer(range, field) => match value.parse() {
                 Ok(number) if range.contains(&number) => *field(settings) = number,
@@ -357,5 +362,21 @@ mod tests {
         assert_eq!(path("/srv/x//").as_deref(), Some("/srv/x"));
         assert_eq!(path("//").as_deref(), Some("/"));
         assert_eq!(path(""), None);
+    }
+
+    #[test]
+    fn paths_of_windows_are_for_windows() {
+        for path in ["C:/", "c:/mail", r"C:\mail", r"\\server\share\mail", "/cygdrive/c/mail"] {
+            let set = set("path", path, true);
+            if cfg!(windows) {
+                assert_eq!(set.expect(path).rules.path.as_deref(), Some(path));
+            } else {
+                let error = set.expect_err(path);
+                assert!(error.contains("a path of Windows") && error.contains("--map"), "{error}");
+            }
+        }
+        for path in ["C:", "mail", "C:mail"] {
+            assert!(set("path", path, true).is_err(), "{path}");
+        }
     }
 }

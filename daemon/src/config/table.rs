@@ -104,9 +104,26 @@ fn check_chmod(value: &str) -> Result<(), String> {
 
 fn check_absolute(value: &str) -> Result<(), String> {
     if value.is_empty() || std::path::Path::new(value).has_root() {
+        return of_this_system(value);
+    }
+    of_this_system(value)?;
+    Err(format!("\"{}\" must be an absolute path", shorten(value)))
+}
+
+/// A path of Windows means nothing elsewhere, unless somebody made a folder `/cygdrive`.
+fn of_this_system(value: &str) -> Result<(), String> {
+    let is_drive =
+        value.as_bytes().get(1) == Some(&b':') && value.as_bytes()[0].is_ascii_alphabetic();
+    let is_share = value.starts_with(r"\\");
+    let is_cygwin = value.starts_with("/cygdrive/") && !std::path::Path::new("/cygdrive").exists();
+    if cfg!(windows) || !(is_drive || is_share || is_cygwin) {
         return Ok(());
     }
-    Err(format!("\"{}\" must be an absolute path", shorten(value)))
+    Err(format!(
+        "\"{}\" is a path of Windows and means nothing on this system; name the folder that takes its \
+         place (basculed import-deltacopy --map does so for all of a DeltaCopy server)",
+        shorten(value)
+    ))
 }
 
 fn check_shadow_copy(value: &str) -> Result<(), String> {
