@@ -19,7 +19,9 @@ const LARGEST: u64 = 1 << 20;
 pub(super) fn find(dir: &Path, named: &str) -> anyhow::Result<PathBuf> {
     let names = named.split(['/', '\\']).filter(|name| !matches!(*name, "" | "."));
     let names: Vec<&str> = names.collect();
-    let from = names.iter().rposition(|name| *name == "..").map_or(0, |up| up + 1);
+    // Not above the folder, nor on another drive.
+    let leads_away = |name: &&str| *name == ".." || name.contains(':');
+    let from = names.iter().rposition(leads_away).map_or(0, |at| at + 1);
     let tails = (from..names.len()).map(|from| dir.join(names[from..].iter().collect::<PathBuf>()));
     let own = paths::native(named);
     let own = own.is_absolute().then_some(own);

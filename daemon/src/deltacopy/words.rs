@@ -18,7 +18,8 @@ pub(super) const OF_THE_SERVICE: &str = "a service of basculed has its own, see 
 pub(super) const HOOK: &str = "a command of DeltaCopy's Cygwin would not run here";
 pub(super) const NO_USERS: &str = "without auth users nobody is asked for a password";
 pub(super) const COPIED: &str = " (copied: only its owner can read the new file)";
-pub(super) const ACL: &str = "Who can read that file is a matter of its ACL.";
+pub(super) const ACL: &str =
+    "Modes say nothing here: the ACL lets in administrators, LocalSystem and the owner.";
 pub(super) const NOT_THERE: &str = "This is not there yet: make it before the first client comes.";
 pub(super) const MOUNT: &str = "Not into the empty folder below a disk that is not there.";
 pub(super) const OPEN: &str =
