@@ -4,7 +4,7 @@
 //! trees, [`judge`] compares them without any of Bascule's own code, [`model`] says what a mirror
 //! has to come to, [`mail`] makes large trees of messages, [`forgetful`] is a disk that fails,
 //! [`hostile`] lies, [`job`] is a job of `bascule.toml` with its two ends,
-//! [`machine`] is a machine that systemd runs.
+//! [`machine`] is a machine that systemd runs, [`sinks`] take notices.
 #![cfg(unix)]
 
 #[cfg(target_os = "linux")]
@@ -20,4 +20,5 @@ pub mod model;
 pub mod peer;
 pub mod relay;
 pub mod scratch;
+pub mod sinks;
 pub mod traffic;
