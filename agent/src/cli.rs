@@ -50,6 +50,8 @@ pub enum Command {
     /// Run jobs when they are due, as a service of systemd or Windows.
     #[command(subcommand)]
     Service(crate::service::options::Service),
+    /// Send a test notice by mail and by webhook, as the configuration says, and say what came of it.
+    Notify(crate::notices::command::Notify),
     /// Show how the jobs are: their last runs, and how long they took.
     Status(jobs::Status),
     /// Show the runs of the past.

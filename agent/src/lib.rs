@@ -1,7 +1,8 @@
 //! `bascule`, the agent: mirrors folders to or from an rsync daemon.
 //!
 //! [`location`] and [`local`] say where things are, [`options`] what to do, [`mirror`] does it,
-//! [`report`] and [`progress`] tell about it. [`verify`] compares both ends afterwards.
+//! [`report`] and [`progress`] tell about it. [`verify`] compares both ends afterwards,
+//! [`notices`] tell what happens to jobs.
 
 pub mod cli;
 pub mod connect;
@@ -17,6 +18,7 @@ pub mod local;
 pub mod location;
 pub mod mirror;
 pub mod notes;
+pub mod notices;
 pub mod options;
 mod output;
 pub mod progress;

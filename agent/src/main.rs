@@ -7,7 +7,7 @@ use bascule_agent::converge::command;
 use bascule_agent::jobs::commands;
 #[cfg(windows)]
 use bascule_agent::service::options::Service;
-use bascule_agent::{jobs, mirror, restore, seal, service, verify};
+use bascule_agent::{jobs, mirror, notices, restore, seal, service, verify};
 use bascule_engine::outcome::ExitCode as Code;
 use bascule_engine::stop::Stop;
 use bascule_platform::service::Control;
@@ -88,6 +88,7 @@ fn run_program(cli: &Cli, matches: &ArgMatches, control: Option<Control>) -> u8 
             Command::Show(show) => commands::show(show),
             Command::Diff(diff) => commands::diff(diff, stop).await,
             Command::Seal(seal) => seal::seal(seal),
+            Command::Notify(notify) => notices::command::notify(notify).await,
             Command::Service(_) => unreachable!("it was seen to above"),
             // Its verdicts have codes of their own.
             Command::Converge(converge) => return command::converge(converge, stop).await,

@@ -19,6 +19,7 @@ use crate::jobs::line::Wanted;
 use crate::jobs::load::Loaded;
 use crate::jobs::run::{self, Shown};
 use crate::jobs::table::{document, moment};
+use crate::notices::{deliver, note};
 use crate::output::print;
 use crate::retry;
 
@@ -100,6 +101,8 @@ pub async fn converge(cli: &Converge, stop: Stop) -> anyhow::Result<u8> {
         let standing = standing(&store, &cli.job, &goal, cli.every, Timestamp::now())?;
         let past = store.last(Some(&cli.job), 1)?.pop().context("the run is not in the history")?;
         tell(cli.json, Some(&past), &standing);
+        note::stands(&loaded, &cli.job, &standing);
+        deliver::by_hand(&loaded).await;
         if stop.is_stopped() {
             return Ok(ExitCode::Interrupted.code());
         }

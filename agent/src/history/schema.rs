@@ -4,7 +4,8 @@
 use rusqlite::Connection;
 
 /// What brings a database from version N (its `user_version`) to N + 1.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE runs (
         id                INTEGER PRIMARY KEY,
         job               TEXT    NOT NULL,
@@ -60,7 +61,32 @@ const STEPS: [&str; 1] = ["
         remote            INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX problems_of_run ON problems (run);
-"];
+",
+    "
+    CREATE TABLE notices (
+        id                INTEGER PRIMARY KEY,
+        key               TEXT    NOT NULL,
+        made              TEXT    NOT NULL,
+        event             TEXT    NOT NULL,
+        job               TEXT,
+        way               TEXT    NOT NULL CHECK (way IN ('mail', 'webhook')),
+        subject           TEXT    NOT NULL,
+        body              TEXT    NOT NULL,
+        document          TEXT    NOT NULL,
+        attempts          INTEGER NOT NULL DEFAULT 0,
+        next              TEXT    NOT NULL,
+        error             TEXT
+    ) STRICT;
+    CREATE INDEX notices_due ON notices (way, next);
+    CREATE TABLE notice_state (
+        job               TEXT    NOT NULL,
+        event             TEXT    NOT NULL,
+        since             TEXT,
+        told              TEXT,
+        PRIMARY KEY (job, event)
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// Brings the tables to the version of this program.
 ///

@@ -108,6 +108,11 @@ impl Store {
         open().with_context(|| format!("the history {} cannot be read", path.display())).map(Some)
     }
 
+    /// The database itself.
+    pub(crate) fn sql(&self) -> &Connection {
+        &self.0
+    }
+
     /// Notes that a run of `job` begins, and how long it will take as far as is known; gives its
     /// number.
     ///
@@ -126,7 +131,7 @@ impl Store {
             params![
                 job,
                 kind.as_str(),
-                shown(now),
+                moment(now),
                 Verdict::Running.as_str(),
                 env!("CARGO_PKG_VERSION"),
                 forecast.map(|forecast| forecast.seconds),
@@ -157,7 +162,7 @@ impl Store {
             WHERE id = :id",
             named_params! {
                 ":id": id,
-                ":ended": shown(now),
+                ":ended": moment(now),
                 ":seconds": seconds,
                 ":connect": phases.connect,
                 ":list": phases.list,
@@ -220,7 +225,7 @@ impl Store {
     /// When that cannot be written.
     pub fn forget(&self, days: u32, now: Timestamp) -> anyhow::Result<usize> {
         let before = now - jiff::SignedDuration::from_hours(24 * i64::from(days));
-        Ok(self.0.execute("DELETE FROM runs WHERE began < ?", [shown(before)])?)
+        Ok(self.0.execute("DELETE FROM runs WHERE began < ?", [moment(before)])?)
     }
 
     /// The last runs of `job`, or of all jobs: the oldest of them first.
@@ -235,6 +240,17 @@ impl Store {
         let mut found = found.map(|row| row?).collect::<Result<Vec<_>, rusqlite::Error>>()?;
         found.reverse();
         Ok(found)
+    }
+
+    /// The runs of `job` that began at `from` or later: the oldest of them first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn since(&self, job: &str, from: Timestamp) -> anyhow::Result<Vec<Past>> {
+        let mut query =
+            self.0.prepare("SELECT * FROM runs WHERE job = ? AND began >= ? ORDER BY began, id")?;
+        let found = query.query_map(params![job, moment(from)], past)?;
+        Ok(found.collect::<Result<_, _>>()?)
     }
 
     /// The run with the number `id`.
@@ -341,7 +357,7 @@ fn count(row: &Row<'_>, name: &str) -> Result<u64, rusqlite::Error> {
 }
 
 /// A moment as it stands in the database: it sorts as text.
-fn shown(at: Timestamp) -> String {
+pub(crate) fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 

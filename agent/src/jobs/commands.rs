@@ -15,6 +15,7 @@ use super::run::{self, Shown};
 use super::{config, table};
 use crate::history::store::{Past, Store};
 use crate::mirror::{self, Watchers};
+use crate::notices::deliver;
 use crate::output::print;
 
 /// Runs of a job that its status looks at.
@@ -56,6 +57,7 @@ pub async fn run(cli: &Run, stop: Stop) -> anyhow::Result<ExitCode> {
             break;
         }
     }
+    deliver::by_hand(&loaded).await;
     Ok(code)
 }
 

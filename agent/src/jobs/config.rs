@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::notices::config::Notify;
+
 /// The configuration of the agent: its jobs, and what it keeps about their runs.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +22,9 @@ pub struct Config {
     /// What is mirrored, by name.
     #[serde(default)]
     pub jobs: BTreeMap<String, Job>,
+    /// Who is told what happens to them.
+    #[serde(default)]
+    pub notify: Notify,
 }
 
 /// One job: sources, a target, and how to get from one to the other.

@@ -166,6 +166,18 @@ guard = {{ percent = 10, names = 100 }}
 # bandwidth_hours = {{ \"08:00-18:00\" = \"2m\" }}
 # Further options of `bascule mirror`.
 # options = [\"--numeric-ids\"]
+
+# Who is told what happens: docs/notices.md; `bascule notify` tries it out.
+# [notify]
+# digest = \"07:00\"
+# [notify.mail]
+# server = \"smtp.example.com\"
+# from = \"Bascule <bascule@example.com>\"
+# to = [\"admin@example.com\"]
+# user = \"bascule\"
+# password.file = \"/etc/bascule.mail-password\"
+# [notify.webhook]
+# url = \"https://chat.example.com/hooks/…\"
 ",
         quoted(&cli.every),
         cli.account_depth,

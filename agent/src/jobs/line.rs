@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use bascule_platform::secret::sealed;
 use bascule_wire::options::DeleteGuard;
 use clap::ArgMatches;
+use zeroize::Zeroizing;
 
 use super::config::{Job, Secret};
 use crate::cli::{self, Mirror};
@@ -227,6 +228,19 @@ impl Secret {
                 PathBuf::from(folder.unwrap_or_else(|| "$CREDENTIALS_DIRECTORY".into())).join(name)
             }
         }
+    }
+
+    /// Reads it: the first line, without its end. Error texts call it `what`.
+    ///
+    /// # Errors
+    /// When it cannot be had, others can read it, or it is no text.
+    pub fn read(&self, what: &str) -> anyhow::Result<Zeroizing<String>> {
+        self.check()?;
+        let file = self.shown();
+        let bytes = bascule_platform::secret::read_as(&file, what)?;
+        let text = std::str::from_utf8(&bytes)
+            .with_context(|| format!("{what} {} is not UTF-8", file.display()))?;
+        Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
     }
 
     /// Whether it can be had here.

@@ -95,6 +95,8 @@ pub fn parse(text: &str) -> anyhow::Result<Config> {
         check(name, job)
             .with_context(|| format!("[jobs.{name}] (line {})", line_of(text, name)))?;
     }
+    let line = text.lines().position(|line| line.trim().starts_with("[notify"));
+    config.notify.check().with_context(|| format!("line {}", line.map_or(1, |line| line + 1)))?;
     Ok(config)
 }
 

@@ -18,6 +18,7 @@ use crate::history::recorder::Recorder;
 use crate::history::store::Store;
 use crate::history::{Ended, Kind, Phases};
 use crate::mirror::{self, Watchers};
+use crate::notices::note;
 
 /// How a run shows itself.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,6 +68,7 @@ pub async fn run(
         .end(id, now, kept)
         .and_then(|()| store.forget(loaded.config.keep_days, now))
         .with_context(|| format!("the end of the run of {name} is not in the history"))?;
+    note::run_ended(loaded, name, id, kept);
     ended
 }
 

@@ -20,6 +20,7 @@ use crate::jobs::line::Wanted;
 use crate::jobs::load::Loaded;
 use crate::jobs::run::{self, Shown};
 use crate::jobs::schedule::Plan;
+use crate::notices::{note, tend};
 
 /// The clock is looked at this often while a job is waited for: it may be set, and machines sleep.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
@@ -41,6 +42,7 @@ pub async fn run(file: Option<&Path>, mut control: Control) -> anyhow::Result<()
     let mut tasks =
         Tasks { jobs, stop: stop.clone(), tell, running: JoinSet::new(), names: Names::default() };
     let watched = tasks.start_new();
+    tasks.running.spawn(tend::tend(tasks.jobs.clone(), stop.clone()));
     control.say(Word::Ready(&watching(watched)));
     tracing::info!(event = "service.ready", jobs = watched, "ready");
     loop {
@@ -247,6 +249,7 @@ impl Tending {
         let store = Store::open(&loaded.state()?)?;
         let goal = Goal::of(loaded.job(&self.name)?)?;
         let now = standing(&store, &self.name, &goal, 0.0, Timestamp::now())?;
+        note::stands(loaded, &self.name, &now);
         let next = now.next.map(|forecast| forecast.seconds);
         let last = now.last.map(|forecast| forecast.seconds);
         let reason = now.reasons.join("; ");

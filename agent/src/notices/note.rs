@@ -1,0 +1,249 @@
+//! Looks at what happened and puts into the queue what is to be told.
+
+use std::path::Path;
+
+use bascule_engine::disk::Disk;
+use bascule_engine::outcome::ExitCode;
+use bascule_engine::path::RelPath;
+use bascule_engine::tree::Target as _;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify as Bell;
+
+use super::config::Notify;
+use super::notice::{Event, Notice, Place, What};
+use super::queue::{Queue, Way};
+use super::texts::{self, Origin};
+use crate::converge::command::Standing;
+use crate::converge::verdict::Verdict;
+use crate::history::store::Store;
+use crate::history::{Ended, Verdict as RunVerdict};
+use crate::human::size;
+use crate::jobs::load::{self, Loaded};
+use crate::location::Location;
+
+/// Rings when something was put into the queue by this program.
+pub(super) static BELL: Bell = Bell::const_new();
+
+/// What a text of the delete guard has in it: the option that lets deletions go.
+const HELD: &str = "--allow-deletes";
+/// What an error text has in it when a disk is full: ours, and those of systems, which a stock rsync
+/// hands on.
+const FULL: [&str; 4] = [
+    "the target is full",
+    "No space left on device",
+    "Disk quota exceeded",
+    "not enough space on the disk",
+];
+
+/// Notes what is to be told of a run that has ended. That it cannot be noted is told in the log:
+/// nobody's run fails for it.
+pub fn run_ended(loaded: &Loaded, job: &str, run: i64, ended: &Ended) {
+    logged(noting(loaded, Some(job), |noting| noting.run_ended(loaded, run, ended)));
+}
+
+/// Notes what is to be told of where a series of runs stands.
+pub fn stands(loaded: &Loaded, job: &str, standing: &Standing) {
+    logged(noting(loaded, Some(job), |noting| noting.stands(standing)));
+}
+
+fn logged(noted: anyhow::Result<()>) {
+    BELL.notify_one();
+    if let Err(error) = noted {
+        let error = format!("{error:#}");
+        tracing::error!(event = "notice.unqueued", error, "a notice could not be kept for sending");
+    }
+}
+
+/// Notes things about `job`, or all jobs, all together; does nothing when nobody wants to be told.
+pub(super) fn noting(
+    loaded: &Loaded,
+    job: Option<&str>,
+    note: impl FnOnce(&Noting<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let notify = &loaded.config.notify;
+    let ways = ways(notify);
+    if ways.is_empty() {
+        return Ok(());
+    }
+    let store = Store::open(&loaded.state()?)?;
+    let (queue, origin) = (Queue::open(&store)?, origin(loaded));
+    let noting = Noting { notify, store: &store, queue, origin, ways, job, now: Timestamp::now() };
+    note(&noting)?;
+    noting.queue.commit()
+}
+
+/// The ways that are configured.
+pub(super) fn ways(notify: &Notify) -> Vec<Way> {
+    let is_there = |way: &Way| match way {
+        Way::Mail => notify.mail.is_some(),
+        Way::Webhook => notify.webhook.is_some(),
+    };
+    Way::ALL.into_iter().filter(is_there).collect()
+}
+
+/// Where notices of this configuration are from.
+pub(super) fn origin(loaded: &Loaded) -> Origin {
+    let is_default = load::default_file().is_ok_and(|file| file == loaded.file);
+    let file = std::path::absolute(&loaded.file).unwrap_or_else(|_| loaded.file.clone());
+    let option = if is_default { String::new() } else { format!(" --config={}", file.display()) };
+    Origin { host: host(), option }
+}
+
+/// The name of this machine, as it may stand in addresses.
+pub(super) fn host() -> String {
+    let name = dns_lookup::get_hostname().unwrap_or_default();
+    let name: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).collect();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+/// Notes things.
+pub(super) struct Noting<'a> {
+    notify: &'a Notify,
+    pub(super) store: &'a Store,
+    pub(super) queue: Queue<'a>,
+    origin: Origin,
+    ways: Vec<Way>,
+    job: Option<&'a str>,
+    pub(super) now: Timestamp,
+}
+
+impl Noting<'_> {
+    /// This is so; it is told if its time has come.
+    pub(super) fn holds(&self, what: What) -> anyhow::Result<()> {
+        let event = what.event();
+        let mut condition = self.queue.condition(self.job, event)?;
+        let is_due = condition.holds(event, self.now);
+        self.queue.keep(self.job, event, condition)?;
+        if is_due { self.put(what, condition.since) } else { Ok(()) }
+    }
+
+    /// This is not so any more; gives since when it was, if that was told.
+    pub(super) fn ends(&self, event: Event) -> anyhow::Result<Option<Timestamp>> {
+        let mut condition = self.queue.condition(self.job, event)?;
+        if condition.since.is_none() {
+            return Ok(None);
+        }
+        let since = condition.ends();
+        self.queue.keep(self.job, event, condition)?;
+        Ok(since)
+    }
+
+    /// Puts a notice into the queue, if anybody wants that kind.
+    pub(super) fn put(&self, what: What, since: Option<Timestamp>) -> anyhow::Result<()> {
+        if !self.notify.tells(what.event()) {
+            return Ok(());
+        }
+        let notice = Notice { what, job: self.job.map(ToOwned::to_owned), at: self.now, since };
+        let text = texts::render(&notice, &self.origin);
+        self.queue.put(&notice, &text, &self.ways)
+    }
+
+    fn run_ended(&self, loaded: &Loaded, run: i64, ended: &Ended) -> anyhow::Result<()> {
+        let verdict = RunVerdict::of(ended.exit);
+        if verdict == RunVerdict::Failed {
+            let error = ended.error.clone().unwrap_or_else(|| ended.exit.meaning().to_owned());
+            self.holds(What::RunFailed { run, code: ended.exit.code(), error })?;
+        } else if verdict.went_through()
+            && let Some(since) = self.ends(Event::RunFailed)?
+        {
+            self.put(What::RunRecovered { run }, Some(since))?;
+        }
+        if let Some(text) = held_back(ended) {
+            self.holds(What::GuardTripped { run, text })?;
+        } else if verdict.went_through() {
+            self.ends(Event::GuardTripped)?;
+        }
+        if let Some(text) = target_is_low(loaded, self.job, ended)? {
+            self.holds(What::DiskLow { place: Place::Target, text })?;
+        } else if verdict.went_through() {
+            self.ends(Event::DiskLow)?;
+        }
+        Ok(())
+    }
+
+    fn stands(&self, standing: &Standing) -> anyhow::Result<()> {
+        let reasons = standing.reasons.clone();
+        let event = match standing.verdict {
+            Verdict::Converging => None,
+            Verdict::Converged => Some(Event::Converged),
+            Verdict::Stalled => Some(Event::Stalled),
+            // Failed runs and deletions that are held back have notices of their own.
+            Verdict::Blocked
+                if self.queue.condition(self.job, Event::RunFailed)?.since.is_some()
+                    || self.queue.condition(self.job, Event::GuardTripped)?.since.is_some() =>
+            {
+                None
+            }
+            Verdict::Blocked => Some(Event::Blocked),
+        };
+        for other in [Event::Converged, Event::Stalled, Event::Blocked] {
+            if event != Some(other) {
+                self.ends(other)?;
+            }
+        }
+        match event {
+            Some(Event::Converged) => {
+                let last = standing.last.map(|forecast| (forecast.seconds, forecast.most));
+                self.holds(What::Converged { final_run: last })
+            }
+            Some(Event::Stalled) => self.holds(What::Stalled { reasons }),
+            Some(_) => self.holds(What::Blocked { reasons }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why deletions were held back, if they were.
+fn held_back(ended: &Ended) -> Option<String> {
+    // The other end tells what it held back as a text and nothing else.
+    let texts = ended.problems.iter().filter(|problem| problem.text.contains(HELD));
+    let texts: Vec<&str> = texts.map(|problem| &problem.text[..]).collect();
+    if texts.is_empty() {
+        return (ended.exit == ExitCode::DeleteLimit).then(|| ended.exit.meaning().to_owned());
+    }
+    Some(texts.join("\n"))
+}
+
+/// What tells that a job's target has too little room. Of a target elsewhere no more is known than
+/// what was wrong with the run.
+fn target_is_low(
+    loaded: &Loaded,
+    job: Option<&str>,
+    ended: &Ended,
+) -> anyhow::Result<Option<String>> {
+    let texts = ended.problems.iter().map(|problem| &problem.text[..]);
+    let mut texts = texts.chain(ended.error.as_deref());
+    let is_full = |text: &&str| FULL.iter().any(|part| text.contains(part));
+    // The sum stands at the end, after the single files.
+    if let Some(text) =
+        texts.clone().find(|text| text.contains(FULL[0])).or_else(|| texts.find(is_full))
+    {
+        return Ok(Some(text.to_owned()));
+    }
+    let Some(job) = job.and_then(|job| loaded.config.jobs.get(job)) else { return Ok(None) };
+    let Location::Local(path) = Location::parse(job.target.as_ref())? else { return Ok(None) };
+    Ok(low(Path::new(&path), loaded.config.notify.disk_low_bytes()?))
+}
+
+/// What tells that the disk of a folder has less room than `least` bytes.
+pub(super) fn low(folder: &Path, least: u64) -> Option<String> {
+    // A folder that cannot be looked at is the run's trouble.
+    let room = Disk::open(folder).ok()?.room(&RelPath::root()).ok()??;
+
+    (room < least).then(|| {
+        format!(
+            "{} of room are left on the disk of {}; less than {} is told (`disk_low`).",
+            size(room),
+            folder.display(),
+            size(least)
+        )
+    })
+}
+
+/// Whether so much time has passed without a run that it is to be told: gives the full hours.
+pub(super) fn silent_hours(last: Timestamp, now: Timestamp, after_hours: u32) -> Option<u32> {
+    let passed = now.duration_since(last);
+    let is_silent = after_hours > 0 && passed >= SignedDuration::from_hours(i64::from(after_hours));
+    is_silent.then(|| u32::try_from(passed.as_hours()).unwrap_or(u32::MAX))
+}

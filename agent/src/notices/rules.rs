@@ -1,0 +1,103 @@
+//! When something is told: once when it begins, again while it lasts, and not each time that it
+//! comes and goes.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::notice::Event;
+
+/// What comes back is told no sooner than this after it was told the last time.
+const QUIET: SignedDuration = SignedDuration::from_hours(1);
+/// What lasts is told again after this.
+const AGAIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// Something that holds for a time: a job's runs fail, a disk is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Condition {
+    /// Since when it holds; `None` while it does not.
+    pub since: Option<Timestamp>,
+    /// When it was last told.
+    pub told: Option<Timestamp>,
+}
+
+impl Condition {
+    /// It holds at `now`; gives whether that is to be told.
+    pub fn holds(&mut self, event: Event, now: Timestamp) -> bool {
+        let since = *self.since.get_or_insert(now);
+        let is_due = match self.told {
+            None => true,
+            Some(told) if told < since => now.duration_since(told) >= QUIET,
+            Some(told) => lasts_are_told(event) && now.duration_since(told) >= AGAIN,
+        };
+        if is_due {
+            self.told = Some(now);
+        }
+        is_due
+    }
+
+    /// It does not hold any more; gives since when it did, if that was told: whoever was alarmed is
+    /// to know.
+    pub fn ends(&mut self) -> Option<Timestamp> {
+        let since = self.since.take()?;
+        self.told.is_some_and(|told| told >= since).then_some(since)
+    }
+}
+
+/// Whether it is told again while it lasts: somebody has to do something about it.
+fn lasts_are_told(event: Event) -> bool {
+    !matches!(event, Event::Converged | Event::Stalled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_mins(1_000_000 + minutes)
+    }
+
+    /// The minutes of `times` at which a failure is told.
+    fn told(event: Event, times: impl Iterator<Item = i64>) -> Vec<i64> {
+        let mut condition = Condition::default();
+        times.filter(|minutes| condition.holds(event, at(*minutes))).collect()
+    }
+
+    #[test]
+    fn a_night_of_failures_is_one_notice_and_a_second_day_another() {
+        let night = told(Event::RunFailed, (0..12 * 60).step_by(10));
+        assert_eq!(night, [0]);
+        let days = told(Event::RunFailed, (0..49 * 60).step_by(10));
+        assert_eq!(days, [0, 1440, 2880]);
+        assert_eq!(told(Event::Converged, (0..49 * 60).step_by(10)), [0]);
+    }
+
+    #[test]
+    fn the_end_is_told_to_those_who_know_of_the_beginning() {
+        let mut condition = Condition::default();
+        assert_eq!(condition.ends(), None);
+        assert!(condition.holds(Event::RunFailed, at(0)));
+        assert!(!condition.holds(Event::RunFailed, at(10)));
+        assert_eq!(condition.ends(), Some(at(0)));
+        assert_eq!(condition.ends(), None);
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_told_once_an_hour() {
+        let mut condition = Condition::default();
+        let (mut begins, mut ends) = (Vec::new(), Vec::new());
+        for minute in (0..150).step_by(10) {
+            if condition.holds(Event::RunFailed, at(minute)) {
+                begins.push(minute);
+            }
+            if condition.ends().is_some() {
+                ends.push(minute);
+            }
+        }
+        assert_eq!((begins, ends), (vec![0, 60, 120], vec![0, 60, 120]));
+        // What came back and stays is told when the hour is over.
+        assert!(!condition.holds(Event::RunFailed, at(150)));
+        assert!(!condition.holds(Event::RunFailed, at(179)));
+        assert!(condition.holds(Event::RunFailed, at(180)));
+        assert!(!condition.holds(Event::RunFailed, at(190)));
+        assert_eq!(condition.ends(), Some(at(150)));
+    }
+}
