@@ -61,7 +61,7 @@ fn takes_over_what_deltacopy_wrote() {
         "The virtual directory [New] has no folder yet",
         "left out: log file = rsyncd.log",
         "left out: transfer logging = yes",
-        "[Open]: nobody is asked for a password: whoever reaches the port can read everything",
+        "[Open]: nobody is asked for a password: each machine of its hosts allow can read everything",
         "This is not there yet",
         "basculed service install \"--config=",
         "protocol 30 or newer",
@@ -89,6 +89,30 @@ fn print_shows_and_writes_nothing() {
     assert!(!import.config.exists() && !scratch.path().join("state").exists());
     let parsed = config::parse(text.as_bytes(), "printed", &[]).expect("usable");
     assert_eq!(parsed.modules.len(), 2);
+}
+
+#[test]
+fn the_global_part_counts_for_modules_and_an_empty_value_takes_it_back() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let conf =
+        b"auth users = joe\nsecrets file = secrets/Mail.secret\nread only = false\nuid = 0\n\
+        [A]\npath = c:/a\n[B]\npath = c:/b\nauth users =\nsecrets file =\nbogus thing = 3\n";
+    let import = import(scratch.path(), conf);
+    let (said, _) = run(&import).expect("imported");
+    let config = config::load(&import.config, &[]).expect("usable");
+    let rules = |name: &str| &config.module(name.as_bytes()).expect("the module").rules;
+    assert_eq!(rules("A").auth_users.as_deref(), Some("joe"));
+    let secrets = rules("A").secrets_file.as_deref().map(|path| path.replace("%%", "%"));
+    let secrets = std::fs::read(secrets.expect("a file")).expect("copied");
+    assert_eq!(secrets, b"joe:pass:word\r\n");
+    assert_eq!(rules("B").auth_users, None);
+    assert_eq!(rules("B").secrets_file, None);
+    for note in
+        ["[B]: nobody is asked for a password: whoever reaches the port can read, change", "bogus"]
+    {
+        assert!(said.contains(note), "{note}: {said}");
+    }
+    assert!(!said.contains("[A]: nobody"), "{said}");
 }
 
 #[test]

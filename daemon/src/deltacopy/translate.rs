@@ -103,7 +103,7 @@ struct Translator<'a> {
     done: Translated,
     /// What a line begins with: modules are indented.
     indent: &'static str,
-    /// What the global part says of `auth users`, `secrets file`, `read only`.
+    /// What the global part says of what a module needs to be judged by.
     defaults: Vec<(&'static str, String)>,
 }
 
@@ -122,7 +122,7 @@ impl Translator<'_> {
             self.indent = "    ";
         }
         if global {
-            for wanted in ["path", "auth users", "secrets file", "read only"] {
+            for wanted in ["path", "auth users", "read only", "hosts allow"] {
                 if let Some(value) = section.value(wanted) {
                     self.defaults.push((wanted, value.to_owned()));
                 }
@@ -151,8 +151,8 @@ impl Translator<'_> {
             return Ok(());
         };
         if value.is_empty() {
-            // As DeltaCopy writes what it has not been told yet.
-            if matches!(parameter.name, "auth users" | "comment") {
+            // As DeltaCopy writes what it has not been told yet; it takes back what the global part says.
+            if self.check(parameter, section, value).is_ok() {
                 self.line(parameter.name, "");
             }
             return Ok(());
@@ -194,7 +194,10 @@ impl Translator<'_> {
                 (Ok(()), Support::NoEffect(reason)) => self.left_out(name, value, reason),
                 (Ok(()), _) => self.line(parameter.name, value),
                 (Err(reason), Support::Works | Support::Checked(_)) => bail!("{reason}"),
-                (Err(reason), _) => self.left_out(name, value, &reason),
+                (Err(reason), _) => {
+                    let reason = reason.split(';').next().unwrap_or_default();
+                    self.left_out(name, value, reason);
+                }
             },
         }
         Ok(())
@@ -258,8 +261,9 @@ impl Translator<'_> {
     fn close(&mut self, section: &Section<'_>, shown: &str) {
         if self.effective(section, "auth users").is_none() {
             let writable = self.effective(section, "read only").is_some_and(words::is_no);
+            let some_hosts = self.effective(section, "hosts allow").is_some();
             self.comment(words::OPEN);
-            self.done.notes.push(words::open(shown, writable));
+            self.done.notes.push(words::open(shown, writable, some_hosts));
         }
         if self.places.system == System::Unix
             && let Some((uid, gid)) = bascule_platform::privileges::own_ids()
@@ -287,6 +291,8 @@ impl Translator<'_> {
     fn line(&mut self, name: &str, value: &str) {
         // The rsync of DeltaCopy knows no %VAR%.
         let value = value.replace('%', "%%");
-        self.done.text.push_str(&format!("{}{name} = {value}\n", self.indent));
+        let line = format!("{}{name} = {value}", self.indent);
+        self.done.text.push_str(line.trim_end());
+        self.done.text.push('\n');
     }
 }

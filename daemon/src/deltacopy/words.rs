@@ -23,7 +23,7 @@ pub(super) const ACL: &str =
 pub(super) const NOT_THERE: &str = "This is not there yet: make it before the first client comes.";
 pub(super) const MOUNT: &str = "Not into the empty folder below a disk that is not there.";
 pub(super) const OPEN: &str =
-    "Nobody is asked for a password here: add auth users, secrets file or hosts allow.";
+    "Nobody is asked for a password here: add auth users and a secrets file.";
 pub(super) const OWN_IDS: &str = "DeltaCopy wrote as its service's account; so does this.";
 
 pub(super) fn is_no(value: &str) -> bool {
@@ -39,11 +39,11 @@ pub(super) fn no_folder(module: &str) -> String {
     format!("The virtual directory [{module}] has no folder yet and is left out.")
 }
 
-pub(super) fn open(module: &str, writable: bool) -> String {
+pub(super) fn open(module: &str, writable: bool, some_hosts: bool) -> String {
     let what = if writable { "read, change and delete" } else { "read" };
-    format!(
-        "[{module}]: nobody is asked for a password: whoever reaches the port can {what} everything in it"
-    )
+    let who =
+        if some_hosts { "each machine of its hosts allow" } else { "whoever reaches the port" };
+    format!("[{module}]: nobody is asked for a password: {who} can {what} everything in it")
 }
 
 pub(super) fn no_password(user: &str, file: &Path) -> String {
