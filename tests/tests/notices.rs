@@ -240,3 +240,34 @@ fn notify_tries_every_way_and_says_what_came_of_it() {
     );
     assert!(smtp.wait_for(|_| true).subject().contains("a test of the notices"));
 }
+
+#[test]
+fn disks_with_too_little_room_are_told_and_what_cannot_even_begin() {
+    let http = HttpSink::on(listener());
+    let world = World::new(Whose::Ours, "");
+    let target = format!("rsync://127.0.0.1:{}/mail/", world.daemon.port);
+    let settings =
+        format!("{}[notify]\ndisk_low = \"8000t\"\n", often(None, Some(http.address().port())));
+    world.configure(world.daemon.port, &settings);
+    let file = world.at("bascule.toml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    let here = text.replace(&target, &world.at("to").display().to_string());
+    assert_ne!(here, text);
+    std::fs::write(&file, here).expect("a file");
+    // By hand it is told as well.
+    assert_eq!(world.bascule(&["run", "mail"]).code, 0);
+    let low = http.wait_for(about("disk.low")).json();
+    assert_eq!((&low["job"], &low["details"]["disk"]), (&"mail".into(), &"target".into()), "{low}");
+
+    let text = text.replace("[notify.", "[jobs.mail.password]\ncredential = \"none\"\n[notify.");
+    std::fs::write(&file, text).expect("a file");
+    let service = Service::start(&world);
+    let is_of_state = |post: &Post| post.json()["details"]["disk"] == "state";
+    assert!(http.wait_for(is_of_state).json()["job"].is_null());
+    let failed = http.wait_for(about("run.failed")).json();
+    assert!(
+        failed["text"].as_str().is_some_and(|text| text.contains("could not be begun")),
+        "{failed}"
+    );
+    service.stop();
+}

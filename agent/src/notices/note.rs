@@ -41,6 +41,13 @@ pub fn run_ended(loaded: &Loaded, job: &str, run: i64, ended: &Ended) {
     logged(noting(loaded, Some(job), |noting| noting.run_ended(loaded, run, ended)));
 }
 
+/// Notes what is to be told of a run that could not even be begun.
+pub fn unbegun(loaded: &Loaded, job: &str, error: &str) {
+    let code = ExitCode::Syntax.code();
+    let what = What::RunFailed { run: None, code, error: error.to_owned() };
+    logged(noting(loaded, Some(job), |noting| noting.holds(what)));
+}
+
 /// Notes what is to be told of where a series of runs stands.
 pub fn stands(loaded: &Loaded, job: &str, standing: &Standing) {
     logged(noting(loaded, Some(job), |noting| noting.stands(standing)));
@@ -143,7 +150,7 @@ impl Noting<'_> {
         let verdict = RunVerdict::of(ended.exit);
         if verdict == RunVerdict::Failed {
             let error = ended.error.clone().unwrap_or_else(|| ended.exit.meaning().to_owned());
-            self.holds(What::RunFailed { run, code: ended.exit.code(), error })?;
+            self.holds(What::RunFailed { run: Some(run), code: ended.exit.code(), error })?;
         } else if verdict.went_through()
             && let Some(since) = self.ends(Event::RunFailed)?
         {
@@ -246,4 +253,66 @@ pub(super) fn silent_hours(last: Timestamp, now: Timestamp, after_hours: u32) ->
     let passed = now.duration_since(last);
     let is_silent = after_hours > 0 && passed >= SignedDuration::from_hours(i64::from(after_hours));
     is_silent.then(|| u32::try_from(passed.as_hours()).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Phases;
+    use bascule_engine::outcome::{Counters, Problem, Severity};
+
+    fn ended(exit: ExitCode, error: Option<&str>, problems: &[&str]) -> Ended {
+        let problem = |text: &&str| Problem::of_run(Severity::Warning, *text);
+        Ended {
+            exit,
+            error: error.map(ToOwned::to_owned),
+            seconds: 1.0,
+            phases: Phases::default(),
+            attempts: 1,
+            counters: Counters::default(),
+            problems: problems.iter().map(problem).collect(),
+            accounts: std::collections::BTreeMap::new(),
+            largest: None,
+        }
+    }
+
+    fn loaded(target: &str, disk_low: &str) -> Loaded {
+        let text = format!(
+            "[jobs.mail]\nsources = [\"/a/\"]\ntarget = \"{target}\"\n[notify]\ndisk_low = \"{disk_low}\""
+        );
+        let config = load::parse(&text).expect("it makes sense");
+        Loaded { file: "x.toml".into(), config }
+    }
+
+    #[test]
+    fn a_full_target_is_known_by_what_the_run_says_or_by_the_disk() {
+        let low = |target: &str, least: &str, ended: &Ended| {
+            target_is_low(&loaded(target, least), Some("mail"), ended).expect("it can be looked at")
+        };
+        let remote = "rsync://target/mail/";
+        let good = ended(ExitCode::Success, None, &["the clock is off"]);
+        assert_eq!(low(remote, "1g", &good), None);
+        let ours =
+            ["x: it needs 9 bytes", "the target is full: 2 files with 9 bytes were not received"];
+        let ours = low(remote, "1g", &ended(ExitCode::Partial, None, &ours)).expect("low");
+        assert!(ours.contains("2 files"), "{ours}");
+        let theirs = "rsync: write failed on \"x\": No space left on device (28)";
+        assert!(low(remote, "1g", &ended(ExitCode::FileIo, Some(theirs), &[])).is_some());
+        let folder = tempfile::tempdir().expect("a folder");
+        let here = folder.path().display().to_string().replace('\\', "/");
+        assert_eq!(low(&here, "1", &good), None);
+        let here = low(&here, "8000t", &good).expect("nobody has so much room");
+        assert!(here.contains("of room are left"), "{here}");
+    }
+
+    #[test]
+    fn what_the_guard_said_is_told() {
+        let text = "400 of 1000 names would go; run again with --allow-deletes";
+        let held = held_back(&ended(ExitCode::DeleteLimit, None, &["the clock is off", text]));
+        assert_eq!(held.as_deref(), Some(text));
+        assert!(held_back(&ended(ExitCode::DeleteLimit, None, &[])).is_some());
+        // Beside files that failed its exit code is theirs.
+        assert!(held_back(&ended(ExitCode::Partial, None, &[text])).is_some());
+        assert_eq!(held_back(&ended(ExitCode::Partial, None, &["x: unreadable"])), None);
+    }
 }

@@ -73,8 +73,8 @@ impl Event {
 pub enum What {
     /// A run failed.
     RunFailed {
-        /// The number of the run.
-        run: i64,
+        /// The number of the run; `None` when it could not even be begun.
+        run: Option<i64>,
         /// Its exit code.
         code: u8,
         /// Why.

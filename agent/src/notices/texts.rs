@@ -72,7 +72,12 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
             } else {
                 "a run failed".to_owned()
             },
-            happened: format!("Run {run} could not be carried out (exit code {code}):\n{error}"),
+            happened: match run {
+                Some(run) => {
+                    format!("Run {run} could not be carried out (exit code {code}):\n{error}")
+                }
+                None => format!("A run could not be begun:\n{error}"),
+            },
             means: "the target falls behind until runs work again. What had arrived is kept. The \
                     service goes on trying by itself and says so once when it works again; while \
                     it does not, this is told once a day."
@@ -80,7 +85,12 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
             todo: "read the reason above. If the network or the target was only away for a while, \
                    nothing. Otherwise these try the job out and say what to do:"
                 .to_owned(),
-            commands: vec![format!("bascule check {job}"), format!("bascule history --run {run}")],
+            commands: match run {
+                Some(run) => {
+                    vec![format!("bascule check {job}"), format!("bascule history --run {run}")]
+                }
+                None => vec![format!("bascule check {job}")],
+            },
         },
         What::RunRecovered { run } => Said {
             title: "runs work again".to_owned(),
@@ -228,7 +238,8 @@ mod tests {
     fn one_of_each() -> Vec<What> {
         let reasons = vec!["because".to_owned()];
         vec![
-            What::RunFailed { run: 31, code: 10, error: "no connection to target".into() },
+            What::RunFailed { run: Some(31), code: 10, error: "no connection to target".into() },
+            What::RunFailed { run: None, code: 1, error: "no such credential".into() },
             What::RunRecovered { run: 32 },
             What::Converged { final_run: Some((120.0, 180.0)) },
             What::Stalled { reasons: reasons.clone() },
@@ -269,7 +280,7 @@ mod tests {
     #[test]
     fn a_failure_is_told_in_plain_words() {
         let failed =
-            || What::RunFailed { run: 31, code: 10, error: "no connection to target".into() };
+            || What::RunFailed { run: Some(31), code: 10, error: "no connection to target".into() };
         let first = rendered(failed(), Some("mail"), 0);
         assert_eq!(first.subject, "[bascule mail1] mail: a run failed");
         for part in [

@@ -18,6 +18,7 @@ use crate::history::store::Store;
 use crate::history::{Ended, Verdict as RunVerdict};
 use crate::jobs::line::Wanted;
 use crate::jobs::load::Loaded;
+use crate::jobs::lock::Lock;
 use crate::jobs::run::{self, Shown};
 use crate::jobs::schedule::Plan;
 use crate::notices::{note, tend};
@@ -192,10 +193,22 @@ impl Tending {
                     let wait = SignedDuration::try_from_secs_f64(after_failures(self.failures));
                     not_before = Zoned::now().saturating_add(wait.unwrap_or(SignedDuration::ZERO));
                 }
-                Err(error) => self.trouble(&error).await,
+                Err(error) => {
+                    self.tell_of_trouble(&loaded, &error);
+                    self.trouble(&error).await;
+                }
             }
         }
         self.names.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| *name != self.name);
+    }
+
+    /// Tells somebody that a run could not be begun; that the job is being run by hand is none of
+    /// their concern.
+    fn tell_of_trouble(&self, loaded: &Loaded, error: &anyhow::Error) {
+        let is_running = loaded.state().is_ok_and(|state| Lock::is_taken(&state, &self.name));
+        if !is_running {
+            note::unbegun(loaded, &self.name, &format!("{error:#}"));
+        }
     }
 
     /// Tells why a run could not be begun, and waits a while.
