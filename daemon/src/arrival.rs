@@ -10,6 +10,7 @@ use bascule_session::site::{
 
 use crate::attempts::Attempts;
 use crate::crowd::{Reached, Ticket};
+use crate::metrics::{Step, Tally, Transferring};
 
 /// The site for one client.
 pub struct Arrival {
@@ -19,6 +20,8 @@ pub struct Arrival {
     pub ticket: Arc<Ticket>,
     /// All clients' failed logins.
     pub attempts: Arc<Attempts>,
+    /// Counts what becomes of clients.
+    pub tally: Tally,
 }
 
 impl Site for Arrival {
@@ -31,16 +34,27 @@ impl Site for Arrival {
     }
 
     fn open(&self, name: &[u8], peer: &Peer) -> Result<Box<dyn OpenModule>, Refusal> {
-        let module = self.site.open(name, peer)?;
-        let (ticket, attempts) = (Arc::clone(&self.ticket), Arc::clone(&self.attempts));
-        Ok(Box::new(ArrivedAt { module, ticket, attempts, peer: peer.clone() }))
+        let module =
+            self.site.open(name, peer).inspect_err(|_| self.tally.refused(Step::Module))?;
+        Ok(Box::new(ArrivedAt {
+            name: String::from_utf8_lossy(name).into_owned(),
+            module,
+            ticket: Arc::clone(&self.ticket),
+            attempts: Arc::clone(&self.attempts),
+            tally: self.tally.clone(),
+            transferring: None,
+            peer: peer.clone(),
+        }))
     }
 }
 
 struct ArrivedAt {
+    name: String,
     module: Box<dyn OpenModule>,
     ticket: Arc<Ticket>,
     attempts: Arc<Attempts>,
+    tally: Tally,
+    transferring: Option<Transferring>,
     peer: Peer,
 }
 
@@ -54,22 +68,25 @@ impl OpenModule for ArrivedAt {
     }
 
     fn login(&mut self, attempt: &LoginAttempt<'_>) -> Result<(), Refusal> {
-        self.module.login(attempt)?;
+        self.module.login(attempt).inspect_err(|_| self.tally.login_failed(&self.name))?;
         self.attempts.succeeded(self.peer.address, attempt.user);
         Ok(())
     }
 
     fn enter(&mut self) -> Result<ModuleRules, Refusal> {
-        self.module.enter()
+        self.module.enter().inspect_err(|_| self.tally.refused(Step::Enter))
     }
 
     fn before_transfer(&mut self, args: &[Vec<u8>]) -> Result<(), Refusal> {
         self.ticket.transfer().map_err(|Reached(limit)| {
             let address = self.peer.address.map(|address| address.to_string());
+            self.tally.refused(Step::Limit);
             tracing::warn!(event = "transfers.full", address, limit, "too many transfers");
             Refusal(format!("max connections ({limit}) reached -- try again later"))
         })?;
-        self.module.before_transfer(args)
+        self.module.before_transfer(args).inspect_err(|_| self.tally.refused(Step::Hook))?;
+        self.transferring = Some(self.tally.transfer(&self.name));
+        Ok(())
     }
 
     fn after_transfer(&mut self, exit: ExitCode) {

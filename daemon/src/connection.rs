@@ -16,6 +16,7 @@ use crate::attempts::Attempts;
 use crate::client::Client;
 use crate::config::Global;
 use crate::crowd::{Crowd, Limits, Ticket};
+use crate::metrics::Tally;
 
 /// How every client is served.
 #[derive(Clone)]
@@ -24,6 +25,7 @@ pub struct Connections {
     options: ServerOptions,
     crowd: Arc<Crowd>,
     attempts: Arc<Attempts>,
+    tally: Tally,
 }
 
 impl Connections {
@@ -43,7 +45,18 @@ impl Connections {
             options: ServerOptions { highest, umask, patience },
             crowd: Arc::new(Crowd::new(openings, transfers)),
             attempts: Arc::default(),
+            tally: Tally::default(),
         }
+    }
+
+    /// The clients there are.
+    pub fn crowd(&self) -> &Arc<Crowd> {
+        &self.crowd
+    }
+
+    /// What has become of clients.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Gives a client its place among the others. `stop` is made when it has to go.
@@ -60,10 +73,12 @@ impl Connections {
         tracing::debug!(event = "client.connected", address, "connected");
         let ticket = Arc::new(ticket);
         let (site, attempts) = (Arc::clone(&self.site), Arc::clone(&self.attempts));
-        let site = Arc::new(Arrival { site, ticket: Arc::clone(&ticket), attempts });
+        let tally = self.tally.clone();
+        let site = Arc::new(Arrival { site, ticket: Arc::clone(&ticket), attempts, tally });
         let problems = Arc::new(Problems { address: address.clone() });
         let served = serve(stream, site, peer, self.options, problems, stop).await;
         drop(ticket);
+        self.tally.ended(&served);
         report(&address, &served);
     }
 }

@@ -66,6 +66,12 @@ impl Crowd {
         Self { openings, transfers, present: Mutex::default() }
     }
 
+    /// How many clients there are: those that are being let in, those that transfer.
+    pub fn count(&self) -> (usize, usize) {
+        let present = unpoisoned(&self.present);
+        (present.openings.len(), present.transfers.values().sum())
+    }
+
     /// Lets a client begin. Where that is one too many, the longest waiting one from the same
     /// address, or from the address with the most, is stopped.
     pub fn arrive(self: &Arc<Self>, address: Option<IpAddr>, stop: Stop) -> Ticket {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::stop::Stop;
@@ -20,6 +21,7 @@ use crate::door::{Door, Doorkeeper};
 use crate::inherited::{self, StdinClient};
 use crate::init;
 use crate::listen::{self, Family};
+use crate::metrics::{self, Observed};
 use crate::pairing;
 use crate::pid_file::PidFile;
 use crate::running::{self, Reloadable};
@@ -147,6 +149,7 @@ async fn serve_config(daemon: Daemon, control: Option<Control>) -> Result<(), Fa
     let certificate = certificate(&config)?;
     let limited = config.modules.iter().any(|module| module.rules.max_connections > 0);
     let global = config.global.clone();
+    let metrics_address = expanded(&global.metrics_address);
     let site = DaemonSite::following(daemon.config, daemon.dparam, Arc::new(config));
     let site = Arc::new(site);
     let connections = Connections::new(Arc::clone(&site) as _, highest, &global);
@@ -172,9 +175,21 @@ async fn serve_config(daemon: Daemon, control: Option<Control>) -> Result<(), Fa
         .map(|path| PidFile::write(bascule_platform::paths::native(path)))
         .transpose()
         .map_err(Failure::new(ExitCode::FileIo))?;
+    let observed = Observed {
+        tally: connections.tally().clone(),
+        crowd: Arc::clone(connections.crowd()),
+        site: Arc::clone(&site),
+        certificate: certificate.clone(),
+        since: SystemTime::now(),
+    };
+    let metrics = match metrics_address {
+        Some(address) => metrics::serve(&address, observed).await,
+        None => None,
+    };
     let doorkeeper = Doorkeeper::new(connections, certificate.clone());
     let reloadable = Reloadable { site, certificate, started_with: global };
     running::serve(doorkeeper, listeners, control, Some(reloadable)).await;
+    drop(metrics);
     drop(pid_file);
     Ok(())
 }

@@ -60,7 +60,10 @@ impl Doorkeeper {
                 let peer = Peer { is_secure: true, certificate_user: user, ..peer };
                 self.connections.serve(stream, peer, ticket, stop).await;
             }
-            Err(error) => note(&peer, &error),
+            Err(error) => {
+                self.connections.tally().tls_failed();
+                note(&peer, &error);
+            }
         }
     }
 }

@@ -80,6 +80,10 @@ fn configuration(
         writeln!(text, "address = {address}")?;
     }
     writeln!(text, "port = {}", init.port)?;
+    text.push_str(
+        "# For Prometheus and health checks on this machine (docs/metrics.md); there is no password.\n\
+         # metrics address = 127.0.0.1:9874\n",
+    );
     writeln!(text, "tls certificate = {}", value(&tls.certificate)?)?;
     writeln!(text, "tls key = {}", value(&tls.key)?)?;
     for (name, dir) in modules {

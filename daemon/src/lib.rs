@@ -24,6 +24,7 @@ pub mod hosts;
 pub mod inherited;
 pub mod init;
 pub mod listen;
+pub mod metrics;
 pub mod modules;
 pub mod names;
 pub mod pairing;

@@ -96,11 +96,18 @@ impl DaemonSite {
     /// # Errors
     /// What is wrong with it; the last configuration that made sense stays in force.
     pub fn reload(&self) -> Result<Arc<Config>, ConfigErrors> {
+        let (config, problem) = self.standing();
+        problem.map_or(Ok(config), Err)
+    }
+
+    /// The configuration in force, and what is wrong with the file as it is now.
+    pub fn standing(&self) -> (Arc<Config>, Option<ConfigErrors>) {
         let config = self.config();
-        match &self.source {
-            Source::Fixed(_) => Ok(config),
-            Source::File { last, .. } => unpoisoned(last).problem.clone().map_or(Ok(config), Err),
-        }
+        let problem = match &self.source {
+            Source::Fixed(_) => None,
+            Source::File { last, .. } => unpoisoned(last).problem.clone(),
+        };
+        (config, problem)
     }
 
     /// How many modules there are in the configuration in force.

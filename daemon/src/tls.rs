@@ -1,7 +1,7 @@
 //! The daemon's certificate: read from files, read again when they change, or made by itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
@@ -34,6 +34,10 @@ pub struct Certificate {
 struct Last {
     stamps: [Stamp; 3],
     acceptor: Acceptor,
+    /// Until when the certificate in force is good, in seconds since 1970.
+    expires: Option<i64>,
+    /// What is wrong with the files as they are now.
+    problem: Option<String>,
 }
 
 impl Files {
@@ -108,7 +112,8 @@ impl Files {
             .with_context(|| format!("the certificate {shown} or its key cannot be used"))
     }
 
-    fn acceptor(&self) -> anyhow::Result<Acceptor> {
+    /// What accepts connections, and until when its certificate is good.
+    fn acceptor(&self) -> anyhow::Result<(Acceptor, Option<i64>)> {
         let client_ca = match &self.client_ca {
             None => None,
             Some(path) => Some(
@@ -116,9 +121,12 @@ impl Files {
                     .with_context(|| format!("cannot read the authority {}", path.display()))?,
             ),
         };
-        Acceptor::new(self.identity()?, client_ca.as_deref()).with_context(|| {
+        let identity = self.identity()?;
+        let expires = identity.expires();
+        let acceptor = Acceptor::new(identity, client_ca.as_deref()).with_context(|| {
             format!("the certificate {} cannot be used", self.certificate.display())
-        })
+        })?;
+        Ok((acceptor, expires))
     }
 
     fn stamps(&self) -> [Stamp; 3] {
@@ -136,8 +144,9 @@ impl Certificate {
     /// Which of them cannot be used and why.
     pub fn open(files: Files) -> anyhow::Result<Self> {
         let stamps = files.stamps();
-        let acceptor = files.acceptor()?;
-        Ok(Self { files, last: Mutex::new(Last { stamps, acceptor }) })
+        let (acceptor, expires) = files.acceptor()?;
+        let last = Last { stamps, acceptor, expires, problem: None };
+        Ok(Self { files, last: Mutex::new(last) })
     }
 
     /// The fingerprint that clients can pin.
@@ -151,13 +160,24 @@ impl Certificate {
     /// What accepts the next connection. Files that have changed are read again; while they cannot
     /// be used, the last certificate that could stays in force and the log says why. May block.
     pub fn acceptor(&self) -> Acceptor {
+        self.up_to_date().acceptor.clone()
+    }
+
+    /// Until when the certificate in force is good, in seconds since 1970, and what is wrong with
+    /// the files as they are now. May block.
+    pub fn standing(&self) -> (Option<i64>, Option<String>) {
+        let last = self.up_to_date();
+        (last.expires, last.problem.clone())
+    }
+
+    fn up_to_date(&self) -> MutexGuard<'_, Last> {
         let stamps = self.files.stamps();
         let mut last = unpoisoned(&self.last);
         if stamps != last.stamps {
             last.stamps = stamps;
             self.read_again(&mut last);
         }
-        last.acceptor.clone()
+        last
     }
 
     /// Reads the files now, changed or not; whether they could be used. May block.
@@ -170,16 +190,20 @@ impl Certificate {
 
     fn read_again(&self, last: &mut Last) -> bool {
         match self.files.acceptor() {
-            Ok(acceptor) => {
+            Ok((acceptor, expires)) => {
                 let certificate = self.files.certificate.display();
                 tracing::info!(event = "certificate.reloaded", %certificate, "certificate reloaded");
                 last.acceptor = acceptor;
+                last.expires = expires;
+                last.problem = None;
                 true
             }
             Err(error) => {
+                let error = format!("{error:#}");
+                last.problem = Some(error.clone());
                 tracing::error!(
                     event = "certificate.bad",
-                    error = format!("{error:#}"),
+                    error,
                     "bad certificate, the last good one stays in force"
                 );
                 false
@@ -198,6 +222,8 @@ mod tests {
         let other = other.expect("a folder");
         let files = Files::self_made(dir.path()).expect("made");
         let certificate = Certificate::open(files.clone()).expect("usable");
+        let (expires, problem) = certificate.standing();
+        assert!(expires > Some(1_700_000_000) && problem.is_none(), "{expires:?} {problem:?}");
         let first = certificate.fingerprint().expect("readable");
         assert_eq!(Files::self_made(dir.path()).expect("kept"), files);
         assert_eq!(certificate.fingerprint().expect("readable"), first);
@@ -220,7 +246,8 @@ mod tests {
         assert_ne!(certificate.fingerprint().expect("readable"), first);
         // Nonsense does not take the place of what works.
         std::fs::write(&files.certificate, "nonsense").expect("written");
-        certificate.acceptor();
+        let (still, problem) = certificate.standing();
+        assert!(still == expires && problem.is_some(), "{still:?} {problem:?}");
         assert!(certificate.fingerprint().is_err());
     }
 

@@ -4,6 +4,7 @@ pub mod command;
 pub mod confine;
 pub mod limits;
 pub mod log;
+pub mod metrics;
 pub mod mounts;
 pub mod paths;
 pub mod privileges;

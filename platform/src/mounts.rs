@@ -37,6 +37,31 @@ pub fn is_mount_point(dir: &Path) -> io::Result<bool> {
     Ok(mount_point(dir)? == crate::paths::canonical(dir)?)
 }
 
+/// The bytes of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Those that users without privileges can still fill.
+    pub free: u64,
+    /// All.
+    pub size: u64,
+}
+
+/// The room in the file system of `path`; `None` where it has no size of its own.
+///
+/// # Errors
+/// When it cannot be asked.
+pub fn room(path: &Path) -> io::Result<Option<Room>> {
+    #[cfg(windows)]
+    return windows::room(path).map(Some);
+    #[cfg(not(windows))]
+    {
+        let stat = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok((stat.f_blocks > 0)
+            .then(|| Room { free: bytes(stat.f_bavail), size: bytes(stat.f_blocks) }))
+    }
+}
+
 #[cfg(not(windows))]
 fn device(path: &Path) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
@@ -55,6 +80,14 @@ mod tests {
         assert!(crate::paths::canonical(dir.path()).expect("a folder").starts_with(&point));
         assert!(is_mount_point(&point).expect("a folder"));
         assert!(mount_point(&dir.path().join("missing")).is_err());
+    }
+
+    #[test]
+    fn a_folder_has_room() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let room = room(dir.path()).expect("it answers").expect("a disk with a size");
+        assert!(room.size > 0 && room.free <= room.size, "{room:?}");
+        assert!(super::room(&dir.path().join("missing")).is_err());
     }
 
     #[cfg(target_os = "linux")]

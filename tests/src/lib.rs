@@ -4,7 +4,8 @@
 //! trees, [`judge`] compares them without any of Bascule's own code, [`model`] says what a mirror
 //! has to come to, [`mail`] makes large trees of messages, [`forgetful`] is a disk that fails,
 //! [`hostile`] lies, [`job`] is a job of `bascule.toml` with its two ends,
-//! [`machine`] is a machine that systemd runs, [`sinks`] take notices.
+//! [`machine`] is a machine that systemd runs, [`traffic`] is its users, [`sinks`] take notices, [`scrape`]
+//! asks for metrics as Prometheus does.
 #![cfg(unix)]
 
 #[cfg(target_os = "linux")]
@@ -19,6 +20,7 @@ pub mod mail;
 pub mod model;
 pub mod peer;
 pub mod relay;
+pub mod scrape;
 pub mod scratch;
 pub mod sinks;
 pub mod traffic;

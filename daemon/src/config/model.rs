@@ -59,6 +59,8 @@ pub struct Global {
     pub tls_client_ca: Option<String>,
     /// 0 means none.
     pub tls_port: i64,
+    /// Where metrics and health are served; nowhere if `None`.
+    pub metrics_address: Option<String>,
     /// Seconds for each step up to the transfer.
     pub handshake_timeout: i64,
     /// Clients that are being let in; one more lets the oldest go.
@@ -82,6 +84,7 @@ impl Default for Global {
             tls_key: None,
             tls_client_ca: None,
             tls_port: 0,
+            metrics_address: None,
             handshake_timeout: 60,
             max_openings: 500,
             max_openings_per_address: 100,

@@ -9,7 +9,7 @@ use super::reader::shorten;
 use crate::{auth, hosts};
 
 /// The parameters of rsyncd.conf(5) as of rsync 3.5, and those that are Bascule's own: TLS, walls,
-/// limits and shadow copies.
+/// limits, metrics and shadow copies.
 #[rustfmt::skip]
 pub const PARAMETERS: &[Parameter] = &[
     // The daemon.
@@ -21,6 +21,7 @@ pub const PARAMETERS: &[Parameter] = &[
     row("max transfers", Global, Integer(1..=100_000, |s| &mut s.global.max_transfers), Works),
     row("max transfers per address", Global, Integer(1..=100_000, |s| &mut s.global.max_transfers_per_address), Works),
     row("log file", GlobalForNow, Text(|s| &mut s.global.log_file), Works),
+    row("metrics address", Global, Text(|s| &mut s.global.metrics_address), Checked(check_metrics_address)),
     row("motd file", Global, Text(|s| &mut s.global.motd_file), Works),
     row("pid file", Global, Text(|s| &mut s.global.pid_file), Works),
     row("port", Global, Integer(0..=65535, |s| &mut s.global.port), Works),
@@ -124,6 +125,13 @@ fn of_this_system(value: &str) -> Result<(), String> {
          place (basculed import-deltacopy --map does so for all of a DeltaCopy server)",
         shorten(value)
     ))
+}
+
+fn check_metrics_address(value: &str) -> Result<(), String> {
+    if value.is_empty() {
+        return Ok(());
+    }
+    bascule_platform::metrics::endpoint::parse_address(value).map(drop)
 }
 
 fn check_shadow_copy(value: &str) -> Result<(), String> {

@@ -5,8 +5,11 @@ use std::ffi::OsString;
 use std::io;
 use std::os::windows::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::ptr;
 
-use windows_sys::Win32::Storage::FileSystem::GetVolumePathNameW;
+use windows_sys::Win32::Storage::FileSystem::{GetDiskFreeSpaceExW, GetVolumePathNameW};
+
+use super::Room;
 
 /// The drive, share or folder at which the volume of `path`, an absolute path, is mounted.
 ///
@@ -23,4 +26,19 @@ pub(super) fn volume_path(path: &Path) -> io::Result<PathBuf> {
     }
     let length = volume.iter().position(|unit| *unit == 0).unwrap_or(volume.len());
     Ok(PathBuf::from(OsString::from_wide(&volume[..length])))
+}
+
+/// The room in the volume of `path`, as far as this account may use it.
+///
+/// # Errors
+/// What Windows says.
+pub(super) fn room(path: &Path) -> io::Result<Room> {
+    // A folder on a share needs a separator at its end.
+    let name: Vec<u16> = path.join("").as_os_str().encode_wide().chain([0]).collect();
+    let (mut free, mut size) = (0_u64, 0_u64);
+    // SAFETY: `name` ends with NUL and lives through the call, and so do both numbers; the third is
+    // not asked for.
+    let asked =
+        unsafe { GetDiskFreeSpaceExW(name.as_ptr(), &mut free, &mut size, ptr::null_mut()) };
+    if asked == 0 { Err(io::Error::last_os_error()) } else { Ok(Room { free, size }) }
 }

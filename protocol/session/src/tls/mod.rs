@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 pub use client::{Connector, Trust};
 pub use fingerprint::{Fingerprint, FingerprintError};
@@ -48,6 +49,13 @@ impl Identity {
     /// The fingerprint of the end's own certificate.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(self.chain.first().map_or(&[], |certificate| certificate))
+    }
+
+    /// Until when the end's own certificate is good, in seconds since 1970; `None` if it cannot be
+    /// read.
+    pub fn expires(&self) -> Option<i64> {
+        let (_, certificate) = X509Certificate::from_der(self.chain.first()?).ok()?;
+        Some(certificate.validity().not_after.timestamp())
     }
 }
 

@@ -1,0 +1,118 @@
+//! Metrics and health of both programs, as Prometheus sees them.
+
+use bascule_tests::peer::{Daemon, Whose, free_port, mirror};
+use bascule_tests::scrape::{Scraped, get, promtool};
+use bascule_tests::scratch::{T0, file, noise};
+
+/// A daemon's configuration with two modules and its metrics at `port`.
+fn modules(root: &std::path::Path, port: u16) -> String {
+    let root = root.display();
+    format!(
+        "metrics address = 127.0.0.1:{port}\nuse chroot = no\nuid = root\ngid = root\n\
+         [mail]\npath = {root}/to\nread only = no\n\
+         [locked]\npath = {root}/to\nauth users = joe\nsecrets file = {root}/secrets\nstrict modes = no\n"
+    )
+}
+
+#[test]
+fn the_daemon_counts_what_it_does_and_says_what_is_wrong() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let root = scratch.path();
+    std::fs::create_dir(root.join("to")).expect("a folder");
+    std::fs::write(root.join("secrets"), "joe:right-word-here\n").expect("a file");
+    for (seed, name) in ["a/1", "a/2", "b/3"].iter().enumerate() {
+        file(&root.join("from"), name.as_bytes(), &noise(seed as u64, 2000), 0o644, (T0, 0))
+            .expect("a file");
+    }
+    let at = free_port();
+    let daemon = Daemon::start(Whose::Ours, root, &modules(root, at));
+    let before = Scraped::from(at);
+    for (sample, value) in [
+        ("basculed_config_good", 1.0),
+        ("basculed_module_ready{module=\"mail\"}", 1.0),
+        ("basculed_files_total{module=\"mail\",direction=\"push\"}", 0.0),
+        ("basculed_transfers{module=\"mail\"}", 0.0),
+        ("basculed_refused_total{step=\"login\"}", 0.0),
+    ] {
+        assert_eq!(before.get(sample), Some(value), "{sample}: {}", before.text);
+    }
+    assert!(before.get("basculed_module_free_bytes{module=\"mail\"}") > Some(0.0));
+    let (status, health) = get(at, "/healthz");
+    assert_eq!(status, 200, "{health}");
+
+    let (from, port) = (format!("{}/", root.join("from").display()), daemon.port);
+    let to = format!("rsync://127.0.0.1:{port}/mail/");
+    let ran = mirror(Whose::Ours, &[], None, [&from, &to]);
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    std::fs::remove_file(root.join("from/a/2")).expect("removed");
+    let ran = mirror(Whose::Rsync, &[], None, [&from, &to]);
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    let locked = format!("rsync://joe@127.0.0.1:{port}/locked/");
+    let back = root.join("back").display().to_string();
+    let ran = mirror(Whose::Ours, &[], Some("wrong"), [&locked, &back]);
+    assert_ne!(ran.code, 0, "{}", ran.said);
+    let ran = mirror(Whose::Ours, &[], Some("right-word-here"), [&locked, &back]);
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    let unknown = format!("rsync://127.0.0.1:{port}/none/");
+    assert_ne!(mirror(Whose::Ours, &[], None, [&from, &unknown]).code, 0);
+
+    // A session is counted when the daemon has closed its own end.
+    let pulled = "basculed_sessions_total{module=\"locked\",direction=\"pull\",code=\"0\"}";
+    let refused = "basculed_refused_total{step=\"module\"}";
+    let after = Scraped::until(at, |found| {
+        found.get(pulled) == Some(1.0)
+            && found.get("basculed_sessions_total{module=\"mail\",direction=\"push\",code=\"0\"}")
+                == Some(2.0)
+            && found.get(refused) == Some(1.0)
+            && found.get("basculed_clients{state=\"transferring\"}") == Some(0.0)
+    });
+    for (sample, value) in [
+        ("basculed_files_total{module=\"mail\",direction=\"push\"}", 3.0),
+        ("basculed_files_total{module=\"locked\",direction=\"pull\"}", 2.0),
+        ("basculed_deleted_total{module=\"mail\"}", 1.0),
+        ("basculed_login_failures_total{module=\"locked\"}", 1.0),
+        ("basculed_refused_total{step=\"login\"}", 1.0),
+        ("basculed_connections_total{outcome=\"transferred\"}", 3.0),
+        ("basculed_transfers{module=\"mail\"}", 0.0),
+    ] {
+        assert_eq!(after.get(sample), Some(value), "{sample}: {}", after.text);
+    }
+    assert!(after.get("basculed_read_bytes_total{module=\"mail\"}") > Some(6000.0));
+    promtool(&["check", "metrics"], &after.text);
+
+    // A module without its folder is no module, and a configuration that makes no sense is none.
+    std::fs::rename(root.join("to"), root.join("gone")).expect("renamed");
+    let (status, health) = get(at, "/healthz");
+    assert!(status == 503 && health.contains("module mail: its path"), "{health}");
+    assert_eq!(Scraped::from(at).get("basculed_module_ready{module=\"mail\"}"), Some(0.0));
+    std::fs::rename(root.join("gone"), root.join("to")).expect("renamed");
+    let conf = root.join(format!("daemon-{port}.conf"));
+    let good = std::fs::read_to_string(&conf).expect("a file");
+    std::fs::write(&conf, format!("{good}nonsense = 1\n")).expect("a file");
+    let (status, health) = get(at, "/healthz");
+    assert!(status == 503 && health.contains("nonsense"), "{health}");
+    assert_eq!(Scraped::from(at).get("basculed_config_good"), Some(0.0));
+    let here = root.display();
+    std::fs::write(&conf, format!("{good}mounted on = {here}\n")).expect("a file");
+    let (status, health) = get(at, "/healthz");
+    assert!(status == 503 && health.contains("no disk is mounted at"), "{health}");
+    std::fs::write(&conf, good).expect("a file");
+    assert_eq!(get(at, "/healthz").0, 200);
+}
+
+#[test]
+fn a_port_that_is_taken_keeps_no_module_from_being_served() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let root = scratch.path();
+    file(&root.join("to"), b"x", b"x", 0o644, (T0, 0)).expect("a file");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let at = taken.local_addr().expect("an address").port();
+    let daemon = Daemon::start(Whose::Ours, root, &modules(root, at));
+    let from = format!("rsync://127.0.0.1:{}/mail/", daemon.port);
+    let back = root.join("back").display().to_string();
+    let ran = mirror(Whose::Ours, &[], None, [&from, &back]);
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    let log = std::fs::read_to_string(root.join(format!("daemon-{}.log", daemon.port)));
+    let log = log.expect("a log");
+    assert!(log.contains("metrics.unavailable") && log.contains(&at.to_string()), "{log}");
+}
