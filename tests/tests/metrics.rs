@@ -1,8 +1,12 @@
 //! Metrics and health of both programs, as Prometheus sees them.
 
+use std::process::{Child, Stdio};
+
+use bascule_tests::job::World;
 use bascule_tests::peer::{Daemon, Whose, free_port, mirror};
 use bascule_tests::scrape::{Scraped, get, promtool};
 use bascule_tests::scratch::{T0, file, noise};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A daemon's configuration with two modules and its metrics at `port`.
 fn modules(root: &std::path::Path, port: u16) -> String {
@@ -115,4 +119,110 @@ fn a_port_that_is_taken_keeps_no_module_from_being_served() {
     let log = std::fs::read_to_string(root.join(format!("daemon-{}.log", daemon.port)));
     let log = log.expect("a log");
     assert!(log.contains("metrics.unavailable") && log.contains(&at.to_string()), "{log}");
+}
+
+/// `bascule service run`, until it is dropped.
+struct Service(Child);
+
+impl Service {
+    fn start(world: &World) -> Self {
+        let mut command = world.command(&["service", "run"]);
+        Self(command.stderr(Stdio::null()).spawn().expect("it starts"))
+    }
+
+    fn reload(&self) {
+        kill_process(Pid::from_child(&self.0), Signal::HUP).expect("it runs");
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A job that is run all the time, and metrics at `port`.
+fn often(port: u16) -> String {
+    format!(
+        "schedule.every = \"1s\"\noptions = [\"--retries=0\"]\ngoal = {{ under = \"1h\" }}\n\
+         [metrics]\nlisten = \"127.0.0.1:{port}\"\n"
+    )
+}
+
+const COMPLETE: &str = "bascule_job_runs_total{job_name=\"mail\",verdict=\"complete\"}";
+
+#[test]
+fn the_service_tells_of_its_runs_and_remembers_them() {
+    let mut world = World::new(Whose::Ours, "");
+    let at = free_port();
+    world.configure(world.daemon.port, &often(at));
+    let service = Service::start(&world);
+    let first = Scraped::until(at, |found| found.get(COMPLETE) >= Some(2.0));
+    for (sample, value) in [
+        ("bascule_config_good", 1.0),
+        ("bascule_history_usable", 1.0),
+        ("bascule_job_scheduled{job_name=\"mail\"}", 1.0),
+        ("bascule_job_failures_in_a_row{job_name=\"mail\"}", 0.0),
+        ("bascule_job_last_run_exit_code{job_name=\"mail\"}", 0.0),
+        ("bascule_job_last_run_verdict{job_name=\"mail\",verdict=\"complete\"}", 1.0),
+        ("bascule_job_last_run_verdict{job_name=\"mail\",verdict=\"failed\"}", 0.0),
+        ("bascule_job_last_run_listed_files{job_name=\"mail\"}", 4.0),
+    ] {
+        assert_eq!(first.get(sample), Some(value), "{sample}: {}", first.text);
+    }
+    promtool(&["check", "metrics"], &first.text);
+    let (status, health) = get(at, "/healthz");
+    assert_eq!(status, 200, "{health}");
+    let began = "bascule_job_last_run_begin_timestamp_seconds{job_name=\"mail\"}";
+    assert!(first.get(began) > Some(1_700_000_000.0), "{}", first.text);
+    Scraped::until(at, |found| {
+        found.get("bascule_job_series_verdict{job_name=\"mail\",verdict=\"converged\"}")
+            == Some(1.0)
+            && found.get("bascule_job_forecast_seconds{job_name=\"mail\",run=\"final\"}")
+                > Some(0.0)
+    });
+
+    // A bad configuration, and a good one with its metrics elsewhere.
+    let port = world.daemon.port;
+    world.configure(port, "nonsense = 1\n");
+    service.reload();
+    Scraped::until(at, |found| found.get("bascule_config_good") == Some(0.0));
+    let (status, health) = get(at, "/healthz");
+    assert!(status == 503 && health.contains("nonsense"), "{health}");
+    let elsewhere = free_port();
+    world.configure(port, &often(elsewhere));
+    service.reload();
+    let moved = Scraped::until(elsewhere, |found| found.get("bascule_config_good") == Some(1.0));
+    assert!(moved.get(COMPLETE) >= first.get(COMPLETE), "{}", moved.text);
+
+    // The target goes.
+    let config = world.daemon_config();
+    world.daemon.end();
+    let failing = Scraped::until(elsewhere, |found| {
+        found.get("bascule_job_failures_in_a_row{job_name=\"mail\"}") >= Some(1.0)
+    });
+    let failed = "bascule_job_runs_total{job_name=\"mail\",verdict=\"failed\"}";
+    assert!(failing.get(failed) >= Some(1.0), "{}", failing.text);
+    drop(service);
+
+    // Another start of the service knows what was before it.
+    world.configure(port, &often(at).replace("1s", "1h"));
+    let _service = Service::start(&world);
+    let again = Scraped::until(at, |found| found.get(began).is_some());
+    assert_eq!(again.get(failed), Some(0.0), "{}", again.text);
+    assert!(again.get("bascule_job_failures_in_a_row{job_name=\"mail\"}") >= Some(1.0));
+    assert!(
+        again.get("bascule_job_last_success_timestamp_seconds{job_name=\"mail\"}")
+            >= first.get(began)
+    );
+    world.daemon = Daemon::start_at(Whose::Ours, &world.at(""), &config, "127.0.0.1", port);
+
+    // A state folder that is none.
+    std::fs::rename(world.at("state"), world.at("moved")).expect("renamed");
+    std::fs::write(world.at("state"), "").expect("a file");
+    let (status, health) = get(at, "/healthz");
+    assert!(status == 503 && health.contains("the state folder cannot be used"), "{health}");
+    assert_eq!(Scraped::from(at).get("bascule_history_usable"), Some(0.0));
 }

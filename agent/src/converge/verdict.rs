@@ -23,6 +23,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Converged, Self::Converging, Self::Stalled, Self::Blocked];
+
     /// Its name in texts and events.
     pub fn as_str(self) -> &'static str {
         match self {

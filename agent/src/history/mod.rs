@@ -50,6 +50,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// How runs end.
+    pub const ENDS: [Self; 6] = [
+        Self::Complete,
+        Self::InMotion,
+        Self::Partial,
+        Self::Held,
+        Self::Interrupted,
+        Self::Failed,
+    ];
+
     /// Its name in the database and in tables.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -77,16 +87,8 @@ impl Verdict {
 
     /// Reads the name in the database.
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [Verdict; 7] = [
-            Verdict::Running,
-            Verdict::Complete,
-            Verdict::InMotion,
-            Verdict::Partial,
-            Verdict::Held,
-            Verdict::Interrupted,
-            Verdict::Failed,
-        ];
-        ALL.into_iter().find(|verdict| verdict.as_str() == text)
+        let mut all = Self::ENDS.into_iter().chain([Self::Running]);
+        all.find(|verdict| verdict.as_str() == text)
     }
 
     /// Whether the whole source was compared with the target, so that the run's duration says how

@@ -253,6 +253,24 @@ impl Store {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
+    /// When the last run of `job` ended that left both ends equal.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn last_success(&self, job: &str) -> anyhow::Result<Option<Timestamp>> {
+        let found: Option<String> = self
+            .0
+            .query_row(
+                "SELECT ended FROM runs WHERE job = ? AND verdict IN (?, ?) \
+                 ORDER BY began DESC, id DESC LIMIT 1",
+                params![job, Verdict::Complete.as_str(), Verdict::InMotion.as_str()],
+                |row| row.get(0),
+            )
+            .optional()?
+            .flatten();
+        Ok(found.map(|text| text.parse()).transpose()?)
+    }
+
     /// The run with the number `id`.
     ///
     /// # Errors
@@ -433,6 +451,19 @@ mod tests {
         assert_eq!(store.forget(2, at(86_400 * 3)).expect("forgotten"), 1);
         assert_eq!(transferred(store.last(None, 9).expect("found")), [1, 2, 3]);
         assert!(store.accounts(1).expect("readable").is_empty(), "its accounts have to go too");
+    }
+
+    #[test]
+    fn the_last_success_is_found_behind_runs_that_failed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(folder.path()).expect("a store");
+        for (number, exit) in [ExitCode::Success, ExitCode::Partial].into_iter().enumerate() {
+            assert_eq!(store.last_success("archive").expect("readable"), None, "another job's");
+            let began = at(100 * number as i64);
+            let id = store.begin("mail", Kind::Run, began, None).expect("begun");
+            store.end(id, at(100 * number as i64 + 5), &Ended { exit, ..ended(1) }).expect("ended");
+            assert_eq!(store.last_success("mail").expect("readable"), Some(at(5)));
+        }
     }
 
     #[test]

@@ -19,12 +19,24 @@ pub struct Config {
     /// For how many days runs stay in the history.
     #[serde(default = "keep_days")]
     pub keep_days: u32,
+    /// Where the service tells what it does; nowhere if this is left out.
+    #[serde(default)]
+    pub metrics: Option<Metrics>,
     /// What is mirrored, by name.
     #[serde(default)]
     pub jobs: BTreeMap<String, Job>,
     /// Who is told what happens to them.
     #[serde(default)]
     pub notify: Notify,
+}
+
+/// Metrics for Prometheus, and health checks. There is no password: the address should be one of the
+/// loopback interface.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Address and port, such as `127.0.0.1:9873`.
+    pub listen: String,
 }
 
 /// One job: sources, a target, and how to get from one to the other.

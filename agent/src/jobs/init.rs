@@ -124,6 +124,10 @@ state = {}
 # For how many days runs stay in the history.
 keep_days = 400
 
+# For Prometheus and health checks on this machine (docs/metrics.md); there is no password.
+# [metrics]
+# listen = \"127.0.0.1:9873\"
+
 [jobs.{}]
 # What is mirrored; a slash at the end means the contents.
 sources = [{}]

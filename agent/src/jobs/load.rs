@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use bascule_platform::metrics::endpoint::parse_address;
 use clap::ArgMatches;
 
 use super::config::{Config, Job};
@@ -91,6 +92,10 @@ pub fn parse(text: &str) -> anyhow::Result<Config> {
         let hint = unknown_name(error.message()).unwrap_or_default();
         anyhow::anyhow!("{error}{hint}")
     })?;
+    if let Some(metrics) = &config.metrics {
+        parse_address(&metrics.listen)
+            .map_err(|error| anyhow::anyhow!("[metrics] listen: {error}"))?;
+    }
     for (name, job) in &config.jobs {
         check(name, job)
             .with_context(|| format!("[jobs.{name}] (line {})", line_of(text, name)))?;
@@ -165,6 +170,15 @@ mod tests {
         let top = format!("stat = \"/x\"\n{GOOD}");
         let error = format!("{:#}", parse(&top).expect_err("refused"));
         assert!(error.contains("line 1") && error.contains("did you mean \"state\"?"), "{error}");
+    }
+
+    #[test]
+    fn metrics_need_an_address_with_a_port() {
+        let with = |listen| format!("[metrics]\nlisten = \"{listen}\"\n{GOOD}");
+        let config = parse(&with("127.0.0.1:9873")).expect("it makes sense");
+        assert!(config.metrics.is_some());
+        let error = format!("{:#}", parse(&with("9873")).expect_err("refused"));
+        assert!(error.contains("[metrics] listen: \"9873\" is no address"), "{error}");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `bascule service`: the agent as a service of systemd or of Windows, which runs the jobs when they
 //! are due.
 //!
-//! [`options`] is its command line, [`scheduler`] does the work, [`commands`] installs and steers it.
+//! [`options`] is its command line, [`scheduler`] does the work, [`metrics`] tells others about it, [`commands`]
+//! installs and steers it.
 
 pub mod commands;
+pub mod metrics;
 pub mod options;
 pub mod scheduler;

@@ -1,5 +1,6 @@
 //! Runs each job when it is due, and says in the log what came of it.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,8 +11,9 @@ use bascule_platform::service::control::Word;
 use bascule_platform::service::{Control, Order};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
+use super::metrics::Observed;
 use crate::converge::command::{after_failures, standing};
 use crate::converge::verdict::{Goal, Verdict};
 use crate::history::store::Store;
@@ -40,10 +42,20 @@ pub async fn run(file: Option<&Path>, mut control: Control) -> anyhow::Result<()
     let (send, jobs) = watch::channel(Arc::new(loaded));
     let (tell, mut told) = mpsc::unbounded_channel();
     let stop = Stop::new();
-    let mut tasks =
-        Tasks { jobs, stop: stop.clone(), tell, running: JoinSet::new(), names: Names::default() };
+    let names = Names::default();
+    let observed = Observed::new(jobs.clone(), Arc::clone(&names));
+    let mut tasks = Tasks {
+        jobs,
+        stop: stop.clone(),
+        tell,
+        running: JoinSet::new(),
+        ids: HashMap::new(),
+        names,
+        observed: observed.clone(),
+    };
     let watched = tasks.start_new();
     tasks.running.spawn(tend::tend(tasks.jobs.clone(), stop.clone()));
+    let mut metrics = observed.serve().await;
     control.say(Word::Ready(&watching(watched)));
     tracing::info!(event = "service.ready", jobs = watched, "ready");
     loop {
@@ -52,7 +64,12 @@ pub async fn run(file: Option<&Path>, mut control: Control) -> anyhow::Result<()
                 Ok(Order::Stop) => break,
                 Ok(Order::Reload) => {
                     control.say(Word::Reloading);
-                    reload(&file, &send);
+                    let listen = send.borrow().config.metrics.clone();
+                    observed.configuration(reload(&file, &send));
+                    if send.borrow().config.metrics != listen {
+                        drop(metrics);
+                        metrics = observed.serve().await;
+                    }
                     let watched = tasks.start_new();
                     control.say(Word::Ready(&watching(watched)));
                 }
@@ -61,6 +78,7 @@ pub async fn run(file: Option<&Path>, mut control: Control) -> anyhow::Result<()
                     std::future::pending::<()>().await;
                 }
             },
+            Some(ended) = tasks.running.join_next_with_id() => tasks.ended(ended),
             Some(text) = told.recv() => control.say(Word::Status(&text)),
         }
     }
@@ -68,6 +86,7 @@ pub async fn run(file: Option<&Path>, mut control: Control) -> anyhow::Result<()
     control.say(Word::Stopping("waiting for runs to end"));
     stop.stop();
     while tasks.running.join_next().await.is_some() {}
+    drop(metrics);
     tracing::info!(event = "service.stopped", "stopped");
     Ok(())
 }
@@ -76,12 +95,14 @@ fn watching(jobs: usize) -> String {
     if jobs == 1 { "watching 1 job".to_owned() } else { format!("watching {jobs} jobs") }
 }
 
-fn reload(file: &Path, send: &watch::Sender<Arc<Loaded>>) {
+/// Reads the configuration again; tells what is wrong with it.
+fn reload(file: &Path, send: &watch::Sender<Arc<Loaded>>) -> Option<String> {
     match Loaded::open(Some(file)) {
         Ok(loaded) => {
             let jobs = loaded.config.jobs.len();
             tracing::info!(event = "config.reloaded", jobs, "configuration reloaded");
             send.send_replace(Arc::new(loaded));
+            None
         }
         Err(error) => {
             let error = format!("{error:#}");
@@ -90,12 +111,13 @@ fn reload(file: &Path, send: &watch::Sender<Arc<Loaded>>) {
                 error,
                 "bad configuration, the last good one stays in force"
             );
+            Some(error)
         }
     }
 }
 
 /// The jobs that somebody tends.
-type Names = Arc<Mutex<Vec<String>>>;
+pub(super) type Names = Arc<Mutex<Vec<String>>>;
 
 /// One task for each job that has a schedule.
 struct Tasks {
@@ -103,7 +125,10 @@ struct Tasks {
     stop: Stop,
     tell: mpsc::UnboundedSender<String>,
     running: JoinSet<()>,
+    /// Whose task has which number.
+    ids: HashMap<task::Id, String>,
     names: Names,
+    observed: Observed,
 }
 
 impl Tasks {
@@ -133,12 +158,34 @@ impl Tasks {
                 stop: self.stop.clone(),
                 tell: self.tell.clone(),
                 names: Arc::clone(&self.names),
+                observed: self.observed.clone(),
                 verdict: None,
                 failures: 0,
             };
-            self.running.spawn(tending.tend());
+            let id = self.running.spawn(tending.tend()).id();
+            drop(names);
+            self.ids.insert(id, name.clone());
         }
         watched
+    }
+
+    /// A task has ended. One that was not to end is begun again with the next order to reload.
+    fn ended(&mut self, ended: Result<(task::Id, ()), task::JoinError>) {
+        let (id, error) = match ended {
+            Ok((id, ())) => (id, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let name = self.ids.remove(&id).unwrap_or_default();
+        if let Some(error) = error {
+            tracing::error!(
+                event = "job.died",
+                job = name,
+                %error,
+                "nobody runs this job any more until the service is reloaded: this is a fault of Bascule"
+            );
+            forget(&self.names, &name);
+            self.observed.died(&name);
+        }
     }
 }
 
@@ -149,6 +196,7 @@ struct Tending {
     stop: Stop,
     tell: mpsc::UnboundedSender<String>,
     names: Names,
+    observed: Observed,
     /// The verdict that was last told.
     verdict: Option<Verdict>,
     /// Runs that failed since the last that did not.
@@ -199,7 +247,7 @@ impl Tending {
                 }
             }
         }
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| *name != self.name);
+        forget(&self.names, &self.name);
     }
 
     /// Tells somebody that a run could not be begun; that the job is being run by hand is none of
@@ -214,6 +262,7 @@ impl Tending {
     /// Tells why a run could not be begun, and waits a while.
     async fn trouble(&self, error: &anyhow::Error) {
         let error = format!("{error:#}");
+        self.observed.unbegun(&self.name, &error);
         tracing::error!(event = "run.unbegun", job = self.name, error, "the job could not be run");
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
@@ -223,10 +272,12 @@ impl Tending {
 
     async fn run(&mut self, loaded: &Loaded) -> anyhow::Result<()> {
         tracing::info!(event = "run.started", job = self.name, "run started");
+        self.observed.begins(&self.name);
         let shown = Shown { silent: true, ..Shown::default() };
         let ended =
             run::run(loaded, &self.name, Wanted::default(), shown, self.stop.clone()).await?;
         let verdict = RunVerdict::of(ended.exit);
+        self.observed.ended(&self.name, verdict);
         self.failures = if verdict == RunVerdict::Failed { self.failures + 1 } else { 0 };
         self.log(&ended, verdict);
         self.stand(loaded, verdict)
@@ -281,6 +332,11 @@ impl Tending {
         let _ = self.tell.send(format!("{}: {ended}, {}", self.name, now.verdict));
         Ok(())
     }
+}
+
+/// Nobody tends the job `gone` any more.
+fn forget(names: &Names, gone: &str) {
+    names.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| name != gone);
 }
 
 fn last_began(loaded: &Loaded, job: &str) -> anyhow::Result<Option<Zoned>> {
