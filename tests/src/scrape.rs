@@ -77,25 +77,27 @@ impl Scraped {
         self.samples.get(sample).copied()
     }
 
-    /// The names of all metrics.
-    pub fn names(&self) -> BTreeSet<String> {
-        let name = |line: &str| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned);
-        self.text.lines().filter_map(name).collect()
-    }
-
-    /// The metrics with the names of their labels.
-    pub fn labels(&self) -> BTreeMap<String, BTreeSet<String>> {
-        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    /// The metrics with their types and the names of their labels.
+    pub fn families(&self) -> BTreeMap<String, (String, BTreeSet<String>)> {
+        let typed = self.text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut found: BTreeMap<String, (String, BTreeSet<String>)> = typed
+            .filter_map(|family| family.split_once(' '))
+            .map(|(name, kind)| (name.to_owned(), (kind.to_owned(), BTreeSet::new())))
+            .collect();
         for sample in self.samples.keys() {
             let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
             let names = labels.split(',').filter_map(|label| label.split_once('='));
-            found
-                .entry(name.to_owned())
-                .or_default()
-                .extend(names.map(|(label, _)| label.to_owned()));
+            let family = found.entry(name.to_owned()).or_default();
+            family.1.extend(names.map(|(label, _)| label.to_owned()));
         }
         found
     }
+}
+
+/// The words of a text that begin with `prefix`: names of metrics.
+pub fn words(text: &str, prefix: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+    words.filter(|word| word.starts_with(prefix)).map(str::to_owned).collect()
 }
 
 /// Lets Prometheus's own tool judge: `promtool` with these arguments and this standard input.

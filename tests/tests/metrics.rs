@@ -1,18 +1,65 @@
 //! Metrics and health of both programs, as Prometheus sees them.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use bascule_tests::job::World;
 use bascule_tests::peer::{Daemon, Whose, free_port, mirror};
-use bascule_tests::scrape::{Scraped, get, promtool};
+use bascule_tests::scrape::{Scraped, get, promtool, words};
 use bascule_tests::scratch::{T0, file, noise};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Writes what the daemon needs besides its configuration.
+fn secrets(root: &Path) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+    std::fs::write(root.join("tls.crt"), made.cert.pem()).expect("a file");
+    for (name, text) in
+        [("tls.key", made.signing_key.serialize_pem()), ("secrets", "joe:right-word-here\n".into())]
+    {
+        file(root, name.as_bytes(), text.as_bytes(), 0o600, (T0, 0)).expect("a file");
+    }
+}
+
+/// What stands in a file of the project.
+fn text(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it is in the workspace");
+    std::fs::read_to_string(root.join(name)).expect("UTF-8")
+}
+
+/// The tables of docs/metrics.md name exactly what was scraped, with types and labels; rules and
+/// dashboard use nothing else. `prefix` is that of the program's metrics.
+fn assert_documented(prefix: &str, scraped: &Scraped) {
+    let doc = text("docs/metrics.md");
+    let rows = doc.lines().filter(|line| line.starts_with(&format!("| `{prefix}")));
+    let quoted = |cell: &str| -> BTreeSet<String> {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let known: BTreeMap<String, (String, BTreeSet<String>)> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            (cells[1].trim_matches('`').to_owned(), (cells[2].to_owned(), quoted(cells[3])))
+        })
+        .collect();
+    assert_eq!(known, scraped.families(), "docs/metrics.md and what was scraped");
+    for name in [RULES, "contrib/prometheus/bascule-rules-test.yml", "contrib/grafana/bascule.json"]
+    {
+        let used = words(&text(name), prefix);
+        assert!(!used.is_empty(), "{name} uses metrics");
+        let unknown: Vec<&String> = used.iter().filter(|word| !known.contains_key(*word)).collect();
+        assert!(unknown.is_empty(), "{name} uses what there is not: {unknown:?}");
+    }
+}
+
+const RULES: &str = "contrib/prometheus/bascule-rules.yml";
 
 /// A daemon's configuration with two modules and its metrics at `port`.
-fn modules(root: &std::path::Path, port: u16) -> String {
+fn modules(root: &Path, port: u16) -> String {
     let root = root.display();
     format!(
         "metrics address = 127.0.0.1:{port}\nuse chroot = no\nuid = root\ngid = root\n\
+         tls certificate = {root}/tls.crt\ntls key = {root}/tls.key\n\
          [mail]\npath = {root}/to\nread only = no\n\
          [locked]\npath = {root}/to\nauth users = joe\nsecrets file = {root}/secrets\nstrict modes = no\n"
     )
@@ -23,7 +70,7 @@ fn the_daemon_counts_what_it_does_and_says_what_is_wrong() {
     let scratch = tempfile::tempdir().expect("a folder");
     let root = scratch.path();
     std::fs::create_dir(root.join("to")).expect("a folder");
-    std::fs::write(root.join("secrets"), "joe:right-word-here\n").expect("a file");
+    secrets(root);
     for (seed, name) in ["a/1", "a/2", "b/3"].iter().enumerate() {
         file(&root.join("from"), name.as_bytes(), &noise(seed as u64, 2000), 0o644, (T0, 0))
             .expect("a file");
@@ -83,6 +130,9 @@ fn the_daemon_counts_what_it_does_and_says_what_is_wrong() {
     }
     assert!(after.get("basculed_read_bytes_total{module=\"mail\"}") > Some(6000.0));
     promtool(&["check", "metrics"], &after.text);
+    assert_documented("basculed_", &after);
+    let expires = after.get("basculed_certificate_expiry_timestamp_seconds");
+    assert!(expires > Some(1_700_000_000.0), "{expires:?}");
 
     // A module without its folder is no module, and a configuration that makes no sense is none.
     std::fs::rename(root.join("to"), root.join("gone")).expect("renamed");
@@ -108,6 +158,7 @@ fn the_daemon_counts_what_it_does_and_says_what_is_wrong() {
 fn a_port_that_is_taken_keeps_no_module_from_being_served() {
     let scratch = tempfile::tempdir().expect("a folder");
     let root = scratch.path();
+    secrets(root);
     file(&root.join("to"), b"x", b"x", 0o644, (T0, 0)).expect("a file");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let at = taken.local_addr().expect("an address").port();
@@ -177,12 +228,14 @@ fn the_service_tells_of_its_runs_and_remembers_them() {
     assert_eq!(status, 200, "{health}");
     let began = "bascule_job_last_run_begin_timestamp_seconds{job_name=\"mail\"}";
     assert!(first.get(began) > Some(1_700_000_000.0), "{}", first.text);
-    Scraped::until(at, |found| {
+    let full = Scraped::until(at, |found| {
         found.get("bascule_job_series_verdict{job_name=\"mail\",verdict=\"converged\"}")
             == Some(1.0)
             && found.get("bascule_job_forecast_seconds{job_name=\"mail\",run=\"final\"}")
                 > Some(0.0)
     });
+    promtool(&["check", "metrics"], &full.text);
+    assert_documented("bascule_", &full);
 
     // A bad configuration, and a good one with its metrics elsewhere.
     let port = world.daemon.port;
@@ -225,4 +278,55 @@ fn the_service_tells_of_its_runs_and_remembers_them() {
     let (status, health) = get(at, "/healthz");
     assert!(status == 503 && health.contains("the state folder cannot be used"), "{health}");
     assert_eq!(Scraped::from(at).get("bascule_history_usable"), Some(0.0));
+}
+
+#[test]
+fn each_alert_fires_when_it_should_and_only_then() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it is in the workspace");
+    promtool(&["check", "rules", &root.join(RULES).display().to_string()], "");
+    let tests = root.join("contrib/prometheus/bascule-rules-test.yml");
+    promtool(&["test", "rules", &tests.display().to_string()], "");
+    let (rules, tests) = (text(RULES), text("contrib/prometheus/bascule-rules-test.yml"));
+    let alerts: Vec<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 15, "{alerts:?}");
+    for alert in &alerts {
+        let fires = format!("alertname=\"{alert}\"}}', value: 1");
+        assert!(tests.contains(&fires), "no test in which {alert} fires");
+    }
+    for key in ["summary: ", "description: "] {
+        assert_eq!(rules.matches(key).count(), alerts.len(), "each alert has a {key}");
+    }
+    // While all is well, there is a series of each metric that a rule looks at.
+    let well = tests.split("promql_expr_test").next().expect("the first test");
+    for prefix in ["bascule_", "basculed_"] {
+        let exprs: String =
+            rules.split("expr: ").skip(1).filter_map(|r| r.split("labels:").next()).collect();
+        assert_eq!(words(&exprs, prefix), words(well, prefix));
+    }
+}
+
+#[test]
+fn the_dashboard_asks_what_prometheus_understands() {
+    let dashboard: Value =
+        serde_json::from_str(&text("contrib/grafana/bascule.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let ids: BTreeSet<i64> = panels.iter().filter_map(|panel| panel["id"].as_i64()).collect();
+    assert_eq!(ids.len(), panels.len(), "each panel has a number of its own");
+    let variables = dashboard["templating"]["list"].as_array().expect("variables");
+    let variables: BTreeSet<&str> = variables.iter().filter_map(|v| v["name"].as_str()).collect();
+    assert_eq!(variables, BTreeSet::from(["datasource", "job", "module"]));
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let exprs: Vec<&str> = targets.map(|target| target["expr"].as_str().expect("text")).collect();
+    assert!(exprs.len() > 20, "{exprs:?}");
+    // As rules, so that promtool reads them.
+    let mut rules = String::from("groups:\n  - name: dashboard\n    rules:\n");
+    for (number, expr) in exprs.iter().enumerate() {
+        let expr = serde_json::to_string(expr).expect("text");
+        rules.push_str(&format!("      - record: r{number}\n        expr: {expr}\n"));
+    }
+    let scratch = tempfile::tempdir().expect("a folder");
+    let path = scratch.path().join("rules.yml");
+    std::fs::write(&path, rules).expect("a file");
+    promtool(&["check", "rules", &path.display().to_string()], "");
 }

@@ -16,7 +16,7 @@ fn machine(scratch: &Path) -> Machine {
     let machine = Machine::start(scratch, program.parent().expect("a folder"));
     machine.good(&["mkdir", "-p", "/srv/mail", "/root/from"]);
     write(&machine, "/root/from/message", "hello");
-    write(&machine, "/etc/basculed.conf", CONFIG);
+    write(&machine, "/etc/basculed.conf", &format!("metrics address = 127.0.0.1:9874\n{CONFIG}"));
     machine
 }
 
@@ -50,6 +50,12 @@ fn a_service_lives_through_kill_reload_restart_and_stop() {
         assert!(said.contains(wanted), "{said}");
     }
     push(&machine, "first");
+    let ask =
+        "exec 3<>/dev/tcp/127.0.0.1/9874; printf 'GET %s HTTP/1.0\r\n\r\n' \"$1\" >&3; cat <&3";
+    let asked = |path: &str| good(&machine, &["bash", "-c", ask, "bash", path]);
+    assert!(asked("/healthz").contains("200 OK"), "{}", asked("/healthz"));
+    let free = "basculed_module_free_bytes{module=\"mail\"} ";
+    assert!(asked("/metrics").contains(free), "{}", asked("/metrics"));
 
     // The walls are up: nothing but the modules can be written.
     let first = main_process(&machine);

@@ -189,6 +189,9 @@ impl Observed {
         let running =
             self.changing().running.contains(name) || begun && Lock::is_taken(state, name);
         jobs.running.set(&[label], f64::from(u8::from(running)));
+        let since = runs.last().filter(|run| running && run.verdict == RunVerdict::Running);
+        let took = since.map_or(0.0, |run| seconds(Timestamp::now()) - seconds(run.began));
+        jobs.running_seconds.set(&[label], took.max(0.0));
         let ended: Vec<&Past> =
             runs.iter().filter(|run| run.verdict != RunVerdict::Running).collect();
         let failed = ended.iter().rev().take_while(|run| run.verdict == RunVerdict::Failed);
@@ -218,6 +221,7 @@ impl Observed {
 struct Jobs {
     scheduled: Gauges,
     running: Gauges,
+    running_seconds: Gauges,
     failures: Gauges,
     success: Gauges,
     began: Gauges,
@@ -263,6 +267,11 @@ impl Jobs {
         for (name, help, gauges) in [
             ("scheduled", "Whether the service runs the job; 0: by hand only", self.scheduled),
             ("running", "Whether a run is going on", self.running),
+            (
+                "running_seconds",
+                "For how long the run has been going on; 0 if none is",
+                self.running_seconds,
+            ),
             ("failures_in_a_row", "Runs that failed since the last that did not", self.failures),
             (
                 "last_success_timestamp_seconds",
