@@ -122,7 +122,14 @@ impl Noting<'_> {
         let mut condition = self.queue.condition(self.job, event)?;
         let is_due = condition.holds(event, self.now);
         self.queue.keep(self.job, event, condition)?;
-        if is_due { self.put(what, condition.since) } else { Ok(()) }
+        let since = match &what {
+            // It began before it was long enough to be noticed.
+            What::NothingRan { hours } => {
+                Some(self.now - SignedDuration::from_hours(i64::from(*hours)))
+            }
+            _ => condition.since,
+        };
+        if is_due { self.put(what, since) } else { Ok(()) }
     }
 
     /// This is not so any more; gives since when it was, if that was told.

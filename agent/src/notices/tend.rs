@@ -122,6 +122,8 @@ fn span_begin(told: Option<Timestamp>, now: &Zoned, time: jiff::civil::Time) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Kind;
+    use crate::notices::queue::Way;
 
     fn begin(told: Option<&str>, now: &str) -> Option<String> {
         let told = told.map(|text| text.parse::<Zoned>().expect("a moment").timestamp());
@@ -154,5 +156,35 @@ mod tests {
         assert_eq!(silent_hours(at(0), at(26), 26), Some(26));
         assert_eq!(silent_hours(at(0), at(50), 26), Some(50));
         assert_eq!(silent_hours(at(0), at(500), 0), None);
+    }
+    #[test]
+    fn hours_without_a_run_are_told_once_until_one_begins() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = toml::Value::from(folder.path().to_string_lossy().into_owned());
+        let text = format!(
+            "state = {state}\n[jobs.mail]\nsources = [\"/a/\"]\ntarget = \"/b\"\n\
+             [notify]\ndisk_low = \"1\"\n[notify.webhook]\nurl = \"http://127.0.0.1:9/\"\n"
+        );
+        let config = crate::jobs::load::parse(&text).expect("it makes sense");
+        let loaded = Loaded { file: "x.toml".into(), config };
+        let taken = || {
+            let store = Store::open(folder.path()).expect("a store");
+            let lease = SignedDuration::from_hours(1);
+            changed(&store, |queue| queue.take(Way::Webhook, Timestamp::now(), lease))
+                .expect("readable")
+                .map(|waiting| waiting.event)
+        };
+        // The service began just now: it is not to blame for what was before.
+        noting_all(&loaded, Timestamp::now()).expect("noted");
+        assert_eq!(taken(), None);
+        let began = Timestamp::now() - SignedDuration::from_hours(30);
+        noting_all(&loaded, began).expect("noted");
+        noting_all(&loaded, began).expect("noted");
+        assert_eq!((taken().as_deref(), taken()), (Some("nothing.ran"), None));
+        let store = Store::open(folder.path()).expect("a store");
+        store.begin("mail", Kind::Run, Timestamp::now(), None).expect("begun");
+        noting_all(&loaded, began).expect("noted");
+        let kept = changed(&store, |queue| queue.condition(None, Event::NothingRan));
+        assert_eq!(kept.expect("readable").since, None);
     }
 }
