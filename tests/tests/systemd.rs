@@ -52,7 +52,7 @@ fn a_service_lives_through_kill_reload_restart_and_stop() {
     push(&machine, "first");
     let ask =
         "exec 3<>/dev/tcp/127.0.0.1/9874; printf 'GET %s HTTP/1.0\r\n\r\n' \"$1\" >&3; cat <&3";
-    let asked = |path: &str| good(&machine, &["bash", "-c", ask, "bash", path]);
+    let asked = |path: &str| machine.good(&["bash", "-c", ask, "bash", path]);
     assert!(asked("/healthz").contains("200 OK"), "{}", asked("/healthz"));
     let free = "basculed_module_free_bytes{module=\"mail\"} ";
     assert!(asked("/metrics").contains(free), "{}", asked("/metrics"));
