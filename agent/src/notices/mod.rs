@@ -19,3 +19,6 @@ pub mod rules;
 pub mod tend;
 pub mod texts;
 pub mod webhook;
+
+#[cfg(test)]
+mod tls_tests;
