@@ -5,12 +5,14 @@
 //! reading (`--nocapture`).
 #![cfg(target_os = "linux")]
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use bascule_tests::judge::{describe, differences};
 use bascule_tests::machine::Machine;
 use bascule_tests::mail::{Shape, tree};
 use bascule_tests::peer::program;
+use bascule_tests::sinks::{HttpSink, SmtpSink};
 use bascule_tests::traffic::{Rhythm, Traffic};
 use serde_json::Value;
 
@@ -87,6 +89,12 @@ impl World {
     /// Waits for a run that begins from now on and does all it can while mail comes in.
     fn until_sound(&self, why: &str) -> usize {
         self.until(self.runs().len(), why, is_sound)
+    }
+
+    /// Servers for mail and posts in the network of the source.
+    fn sinks(&self) -> (SmtpSink, HttpSink) {
+        let listen = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+        (SmtpSink::on(self.source.in_network(listen)), HttpSink::on(self.source.in_network(listen)))
     }
 
     fn process(machine: &Machine, service: &str) -> String {
@@ -169,7 +177,22 @@ fn a_move_converges_whatever_breaks() {
         "# options = [\"--numeric-ids\"]",
         "options = [\"--retries=2\", \"--retry-wait=1\", \"--timeout=5\", \"--contimeout=5\"]",
     );
+    let (mails, posts) = world.sinks();
+    let text = format!(
+        "{text}\n[notify.mail]\nserver = \"127.0.0.1\"\nport = {}\nsecurity = \"none\"\n\
+         from = \"bascule@source\"\nto = [\"admin@example.com\"]\n\n\
+         [notify.webhook]\nurl = \"http://127.0.0.1:{}/\"\n",
+        mails.address().port(),
+        posts.address().port()
+    );
     std::fs::write(&config, text).expect("written");
+    // Both ways tell of an event.
+    let is_told = |event: &str| {
+        let post = posts.wait_for(|post| post.json()["event"] == event).json();
+        let subject = post["subject"].as_str().expect("a subject").to_owned();
+        println!("told: {subject}");
+        mails.wait_for(|mail| mail.subject() == subject);
+    };
     let rhythm = if is_big {
         Rhythm { first: 100.0, half_life: 45.0, least: 1.0 }
     } else {
@@ -194,8 +217,10 @@ fn a_move_converges_whatever_breaks() {
     let before = world.runs().len();
     world.source.set_link(false);
     let failed = world.until(before, "the network is cut", |run| verdict(run) == "failed");
+    is_told("run.failed");
     world.source.set_link(true);
     world.until_sound("after the network was cut");
+    is_told("run.recovered");
     assert!(failed > before);
 
     // The target's disk is full.
@@ -203,6 +228,7 @@ fn a_move_converges_whatever_breaks() {
     world.target.good(&["sh", "-euc", &fill.replace("/ballast/..", "")]);
     let before = world.runs().len();
     world.until(before, "the target is full", |run| verdict(run) == "partial");
+    is_told("disk.low");
     world.target.good(&["rm", BALLAST]);
     world.until_sound("after the target was full");
 
@@ -227,6 +253,7 @@ fn a_move_converges_whatever_breaks() {
         assert!(began.elapsed() < PATIENCE, "it does not converge: {code}: {said}");
         std::thread::sleep(Duration::from_millis(500));
     }
+    is_told("job.converged");
 
     // The accounts are locked: the final run, by hand, and both ends are equal.
     let deeds = traffic.end().expect("the writer had no trouble");
