@@ -9,8 +9,14 @@ use anyhow::Context as _;
 pub const EXAMPLE_JOBS: &str = "contrib/bascule.toml";
 
 /// What stands beside the documents as an example: from the repository's root.
-pub const EXAMPLES: [&str; 3] =
-    [EXAMPLE_JOBS, "contrib/basculed.conf", "contrib/systemd/basculed.service"];
+pub const EXAMPLES: [&str; 6] = [
+    EXAMPLE_JOBS,
+    "contrib/basculed.conf",
+    "contrib/systemd/basculed.service",
+    "contrib/prometheus/bascule-rules.yml",
+    "contrib/prometheus/bascule-rules-test.yml",
+    "contrib/grafana/bascule.json",
+];
 
 /// The root of the repository from which this program was built.
 pub fn root() -> PathBuf {

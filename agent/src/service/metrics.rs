@@ -41,6 +41,8 @@ struct Changing {
     running: BTreeSet<String>,
     /// Why jobs could not be begun when they were last due.
     unbegun: BTreeMap<String, String>,
+    /// Nobody sends notices any more.
+    silent: bool,
 }
 
 impl Observed {
@@ -71,6 +73,11 @@ impl Observed {
     /// Nobody runs `job` any more.
     pub fn died(&self, job: &str) {
         self.changing().running.remove(job);
+    }
+
+    /// Nobody sends notices any more.
+    pub fn no_notices(&self) {
+        self.changing().silent = true;
     }
 
     /// A run of `job` could not be begun.
@@ -119,6 +126,9 @@ impl Observed {
         if let Some(bad) = &changing.bad {
             problems
                 .push(format!("the configuration is bad, the last good one stays in force: {bad}"));
+        }
+        if changing.silent {
+            problems.push("nobody sends notices any more: `bascule service restart`".to_owned());
         }
         let unbegun = changing.unbegun.iter();
         problems.extend(unbegun.map(|(job, why)| format!("job {job}: it cannot be begun: {why}")));

@@ -175,7 +175,17 @@ impl Tasks {
             Ok((id, ())) => (id, None),
             Err(error) => (error.id(), Some(error)),
         };
-        let name = self.ids.remove(&id).unwrap_or_default();
+        let Some(name) = self.ids.remove(&id) else {
+            if let Some(error) = error {
+                tracing::error!(
+                    event = "notice.died",
+                    %error,
+                    "no notices are sent until the service is restarted: this is a fault of Bascule"
+                );
+                self.observed.no_notices();
+            }
+            return;
+        };
         if let Some(error) = error {
             tracing::error!(
                 event = "job.died",
