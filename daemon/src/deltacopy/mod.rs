@@ -1,7 +1,7 @@
 //! `basculed import-deltacopy`: the virtual directories of a DeltaCopy server as modules.
 //!
-//! [`encoding`] and the configuration's own reader cut `deltacd.conf` into statements, [`translate`]
-//! turns them into a configuration with the help of [`places`] and [`secrets`], the daemon's parser
+//! `encoding` and the configuration's own reader cut `deltacd.conf` into statements, `translate`
+//! turns them into a configuration with the help of `places` and `secrets`, the daemon's parser
 //! checks it, and only then is anything written.
 
 mod encoding;

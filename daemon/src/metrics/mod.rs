@@ -1,7 +1,7 @@
 //! What the daemon tells Prometheus, and whether it is well.
 //!
-//! [`Tally`] counts while clients come and go, [`figures`] puts it together with what is looked up at
-//! the moment, [`health`] says what is wrong with the modules and the configuration. The names are
+//! [`Tally`] counts while clients come and go, `figures` puts it together with what is looked up at
+//! the moment, `health` says what is wrong with the modules and the configuration. The names are
 //! documented in `docs/metrics.md`.
 
 mod figures;
