@@ -52,7 +52,7 @@ pub struct Mail {
     /// Where the password is.
     #[serde(default)]
     pub password: Option<Secret>,
-    /// A file with the certificate of an authority to trust beside those of the system, as PEM.
+    /// A file with the certificate of an authority to trust instead of those of the system, as PEM.
     #[serde(default)]
     pub ca: Option<PathBuf>,
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use lettre::message::header::{ContentTransferEncoding, ContentType};
 use lettre::message::{Body, Mailbox};
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{Message, SmtpTransport, Transport as _};
 
@@ -76,7 +76,8 @@ fn tls(mail: &Mail) -> anyhow::Result<Tls> {
         let pem = std::fs::read(file).with_context(|| format!("`ca`: cannot read {shown}"))?;
         let certificate = Certificate::from_pem(&pem)
             .with_context(|| format!("`ca`: {shown} is no certificate in PEM"))?;
-        parameters = parameters.add_root_certificate(certificate);
+        parameters =
+            parameters.certificate_store(CertificateStore::None).add_root_certificate(certificate);
     }
     let parameters = parameters.build().context("TLS cannot be used")?;
     Ok(match mail.security {
