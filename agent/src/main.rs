@@ -95,7 +95,9 @@ fn run_program(cli: &Cli, matches: &ArgMatches, control: Option<Control>) -> u8 
         };
         Ok(code?.code())
     });
-    runtime.shutdown_background();
+    // Threads that a process leaves running at its end have crashed it there (seen with Wine). One
+    // that waits for a disk or a terminal is not waited for.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     match ended {
         Ok(code) => code,
         Err(error) => {
