@@ -91,6 +91,12 @@ impl Location {
     }
 }
 
+/// An end as typed, and the fingerprint behind an `rsyncs://` URL with its mark, which may be missing.
+pub(crate) fn split_pin(typed: &str) -> (&str, &str) {
+    let at = typed.rfind("#sha256=").filter(|_| typed.starts_with("rsyncs://"));
+    typed.split_at(at.unwrap_or(typed.len()))
+}
+
 /// Takes the fingerprint off an `rsyncs://` URL.
 fn secured(typed: &[u8]) -> anyhow::Result<(&[u8], Security)> {
     const MARK: &[u8] = b"#sha256=";

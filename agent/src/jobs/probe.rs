@@ -17,7 +17,7 @@ use super::check::{Finding, fix, why};
 use super::config::Job;
 use super::line::{self, Wanted};
 use crate::history::Ended;
-use crate::location::Location;
+use crate::location::{Location, split_pin};
 use crate::mirror::{self, Watchers};
 
 /// The folder; a later run of the job removes it.
@@ -51,9 +51,7 @@ fn names() -> Vec<(String, &'static str)> {
 pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
     let here = tempfile::tempdir().context("a folder for test files")?;
     let made = make(here.path())?;
-    // A fingerprint stands behind the path.
-    let at = job.target.find("#sha256=").unwrap_or(job.target.len());
-    let (url, pin) = job.target.split_at(at);
+    let (url, pin) = split_pin(&job.target);
     let target = format!("{}/{FOLDER}/{pin}", url.trim_end_matches('/'));
     let testing = Job {
         sources: vec![format!("{}/", here.path().display())],

@@ -13,6 +13,7 @@ use crate::jobs::config::Job;
 use crate::jobs::line::{self, Wanted};
 use crate::jobs::load::Loaded;
 use crate::jobs::lock::Lock;
+use crate::location::split_pin;
 use crate::mirror::{self, Watchers};
 
 /// For how many days the source's trash is kept if the job does not say.
@@ -70,19 +71,13 @@ fn swapped(job: &Job, parts: &[RelPath]) -> anyhow::Result<Vec<Job>> {
              file came from which. Use `bascule mirror` with the target and one source"
         );
     }
-    let (target, fingerprint) = match job.target.split_once('#') {
-        Some((url, mark)) => (url, format!("#{mark}")),
-        None => (job.target.as_str(), String::new()),
-    };
+    let (target, fingerprint) = split_pin(&job.target);
     let target = target.trim_end_matches(['/', '\\']);
     let wanted = rules(parts).into_iter().map(String::from_utf8);
     let wanted: Vec<String> =
         wanted.collect::<Result<_, _>>().context("a path that is not UTF-8")?;
     let back = job.sources.iter().map(|source| {
-        let (source, mark) = match source.split_once('#') {
-            Some((url, mark)) if url.starts_with("rsyncs:") => (url, format!("#{mark}")),
-            _ => (source.as_str(), String::new()),
-        };
+        let (source, mark) = split_pin(source);
         // As it went: the contents of a folder, or a folder by its name.
         let (from, to) = if source.ends_with(['/', '\\']) {
             (format!("{target}/{fingerprint}"), format!("{source}{mark}"))
@@ -120,6 +115,7 @@ mod tests {
         for (sources, target, expected) in [
             ("\"/mail/\"", "/copy", vec![("/copy/", "/mail/")]),
             ("\"/mail\"", "/copy/", vec![("/copy/mail", "/")]),
+            ("\"/a#1/\"", "/copy #2", vec![("/copy #2/", "/a#1/")]),
             (
                 "\"/a/mail\", \"/b/arch\"",
                 "h::m/x",
