@@ -114,15 +114,24 @@ fn two_runs_of_one_job_never_overlap() {
     let second = world.bascule(&["run", "mail"]);
     assert_eq!(second.code, 1, "{}", second.said);
     assert!(second.said.contains("being run already"), "{}", second.said);
-    // Killed, it leaves no lock behind, and a run without an end in the history.
+    let history = world.json(&["history", "--json"]);
+    assert_eq!(history[0]["verdict"], "running", "{history}");
+    // Killed, it leaves no lock behind, and a run in the history that was cut off, at once.
     first.kill().expect("it runs");
     first.wait().expect("it ended");
+    let status = world.json(&["status", "--json"]);
+    assert_eq!(
+        (&status[0]["running"], &status[0]["last"]["verdict"]),
+        (&json!(false), &json!("cut off"))
+    );
     world.configure(world.daemon.port, "");
     let third = world.bascule(&["run", "mail"]);
     assert_eq!(third.code, 0, "{}", third.said);
     world.assert_equal();
-    let history = world.bascule(&["history"]);
-    assert!(history.said.contains("unfinished"), "{}", history.said);
+    let history = world.json(&["history", "--json"]);
+    let ends = |run: usize| (&history[run]["verdict"], &history[run]["exit_code"]);
+    assert_eq!(ends(0), (&json!("cut off"), &json!(20)), "{history}");
+    assert_eq!(ends(1), (&json!("complete"), &json!(0)), "{history}");
 }
 
 #[test]

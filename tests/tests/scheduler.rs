@@ -2,12 +2,14 @@
 #![cfg(unix)]
 
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, ChildStderr, Stdio};
 
 use bascule_tests::job::World;
 use bascule_tests::peer::{Daemon, Whose};
 use bascule_tests::relay::Relay;
 use bascule_tests::scratch::{T0, file, noise};
+use bascule_tests::sinks::HttpSink;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -21,6 +23,8 @@ struct Service {
 impl Service {
     fn start(world: &World) -> Self {
         let mut command = world.command(&["service", "run", "--log-format=json"]);
+        // Notices go to this machine, whatever proxy the environment names.
+        command.env("NO_PROXY", "127.0.0.1");
         let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
         let log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         Self { child, log, said: Vec::new() }
@@ -140,6 +144,40 @@ fn told_to_stop_it_interrupts_a_run_that_the_next_start_goes_on_with() {
     world.assert_equal();
     let history = world.json(&["history", "--json"]);
     assert_eq!(history[0]["verdict"], "interrupted", "{history}");
+}
+
+#[test]
+fn killed_in_a_run_it_says_so_and_goes_on_at_its_next_start() {
+    let world = World::new(Whose::Ours, "");
+    file(&world.at("from"), b"joe/big", &noise(1, 8 << 20), 0o644, (T0, 5)).expect("a file");
+    let http = HttpSink::on(TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let relay = Relay::before(world.daemon.port);
+    relay.allow_until_silence(2 << 20);
+    let settings = format!(
+        "schedule.every = \"9h\"\noptions = [\"--retries=0\"]\n\
+         [notify.webhook]\nurl = \"http://127.0.0.1:{}/\"\n",
+        http.address().port()
+    );
+    world.configure(relay.port, &settings);
+    let mut service = Service::start(&world);
+    service.wait_for("run.started", |_| true);
+    while relay.left() > 0 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    drop(service);
+    world.configure(world.daemon.port, &settings);
+    let mut service = Service::start(&world);
+    service.wait_for("run.cut_off", |event| event["job"] == "mail" && event["run"] == 1);
+    service.wait_for("run.ended", |event| event["verdict"] == "complete");
+    world.assert_equal();
+    for event in ["run.cut_off", "run.recovered"] {
+        let post = http.wait_for(|post| post.json()["event"] == event).json();
+        assert_eq!(post["job"], "mail", "{post}");
+    }
+    service.signal(Signal::TERM);
+    assert_eq!(service.code(), Some(0));
+    let history = world.json(&["history", "--json"]);
+    assert_eq!(history[0]["verdict"], "cut off", "{history}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! reading (`--nocapture`).
 #![cfg(target_os = "linux")]
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use bascule_tests::judge::{describe, differences};
 use bascule_tests::machine::Machine;
 use bascule_tests::mail::{Shape, tree};
 use bascule_tests::peer::program;
-use bascule_tests::sinks::{HttpSink, SmtpSink};
+use bascule_tests::sinks::{HttpSink, Post, SmtpSink};
 use bascule_tests::traffic::{Rhythm, Traffic};
 use serde_json::Value;
 
@@ -186,12 +187,16 @@ fn a_move_converges_whatever_breaks() {
         posts.address().port()
     );
     std::fs::write(&config, text).expect("written");
-    // Both ways tell of an event.
+    // Both ways tell of an event, each time.
+    let known = std::cell::RefCell::new(BTreeSet::new());
     let is_told = |event: &str| {
-        let post = posts.wait_for(|post| post.json()["event"] == event).json();
-        let subject = post["subject"].as_str().expect("a subject").to_owned();
-        println!("told: {subject}");
-        mails.wait_for(|mail| mail.subject() == subject);
+        let id = |post: &Post| post.json()["id"].as_str().expect("an id").to_owned();
+        let is_new = |post: &Post| !known.borrow().contains(&id(post));
+        let post = posts.wait_for(|post| post.json()["event"] == event && is_new(post));
+        println!("told: {}", post.json()["subject"]);
+        let id = id(&post);
+        mails.wait_for(|mail| mail.header("Message-ID").is_some_and(|it| it.contains(&id)));
+        known.borrow_mut().insert(id);
     };
     let rhythm = if is_big {
         Rhythm { first: 100.0, half_life: 45.0, least: 1.0 }
@@ -211,7 +216,9 @@ fn a_move_converges_whatever_breaks() {
     let process = World::process(&world.source, "bascule");
     world.source.good(&["kill", "-KILL", &process]);
     world.until_sound("after the agent was killed");
-    assert!(world.runs().iter().any(|run| verdict(run) == "running"), "the kill came too late");
+    assert!(world.runs().iter().any(|run| verdict(run) == "cut off"), "the kill came too late");
+    is_told("run.cut_off");
+    is_told("run.recovered");
 
     // The network goes.
     let before = world.runs().len();

@@ -112,9 +112,16 @@ pub fn judge(
     model: Option<&Model>,
     conspicuous: &Conspicuous,
 ) -> (Verdict, Vec<String>) {
-    let ended: Vec<&Past> = runs.iter().filter(|run| run.verdict != Ended::Running).collect();
+    if let Some(text) = cut_off_again(runs) {
+        return (Verdict::Blocked, vec![text]);
+    }
+    // A run that somebody stopped says nothing about the others.
+    let ended =
+        runs.iter().filter(|run| run.verdict != Ended::Running && !run.verdict.was_stopped());
+    let ended: Vec<&Past> = ended.collect();
     let Some(last) = ended.last() else {
-        return (Verdict::Converging, vec!["nothing has run yet".to_owned()]);
+        let reason = if runs.is_empty() { "nothing has run yet" } else { "no run has ended yet" };
+        return (Verdict::Converging, vec![reason.to_owned()]);
     };
     if let Some(text) = block(&ended, last) {
         return (Verdict::Blocked, vec![text]);
@@ -145,6 +152,18 @@ pub fn judge(
         ));
     }
     (Verdict::Converging, reasons)
+}
+
+/// What kills run after run is nothing that runs get around. Once may be a coincidence.
+fn cut_off_again(runs: &[Past]) -> Option<String> {
+    let runs: Vec<&Past> = runs.iter().filter(|run| run.verdict != Ended::Running).collect();
+    let [.., before, last] = runs[..] else { return None };
+    let is_again = [before, last].iter().all(|run| run.verdict == Ended::CutOff);
+    is_again.then(|| {
+        "the last two runs were cut off: the log of the system says what killed them, such as too \
+         little memory"
+            .to_owned()
+    })
 }
 
 /// What no further run will get around.
@@ -343,6 +362,14 @@ mod tests {
         runs.push(failed(1, 10, "no connection"));
         assert_eq!(verdict(&runs, &GOAL), Verdict::Converging);
         runs.push(failed(2, 10, "no connection"));
+        assert_eq!(verdict(&runs, &GOAL), Verdict::Blocked);
+        // What somebody stopped is none of them, but for what is killed again and again.
+        let mut runs = series(&[500.0, 400.0]);
+        runs.push(past(2, Ended::Interrupted, 1.0));
+        runs.push(past(3, Ended::CutOff, 1.0));
+        runs.push(past(4, Ended::Running, 0.0));
+        assert_eq!(verdict(&runs, &GOAL), Verdict::Converged);
+        runs.insert(4, past(4, Ended::CutOff, 1.0));
         assert_eq!(verdict(&runs, &GOAL), Verdict::Blocked);
         let runs = [failed(0, 3, "the source is on another disk")];
         let (verdict, reasons) = judge(&runs, &GOAL, None, &Conspicuous::default());

@@ -33,7 +33,7 @@ impl Kind {
 /// How a run ended, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has begun and has not ended; or its program was killed.
+    /// It has begun and has not ended; or its program was killed, and nobody has noticed yet.
     Running,
     /// Both ends are equal, as far as the source stood still.
     Complete,
@@ -45,18 +45,21 @@ pub enum Verdict {
     Held,
     /// Somebody stopped it.
     Interrupted,
+    /// Its program was killed, or its machine went down.
+    CutOff,
     /// It could not be carried out.
     Failed,
 }
 
 impl Verdict {
     /// How runs end.
-    pub const ENDS: [Self; 6] = [
+    pub const ENDS: [Self; 7] = [
         Self::Complete,
         Self::InMotion,
         Self::Partial,
         Self::Held,
         Self::Interrupted,
+        Self::CutOff,
         Self::Failed,
     ];
 
@@ -69,6 +72,7 @@ impl Verdict {
             Self::Partial => "partial",
             Self::Held => "held back",
             Self::Interrupted => "interrupted",
+            Self::CutOff => "cut off",
             Self::Failed => "failed",
         }
     }
@@ -83,6 +87,11 @@ impl Verdict {
             ExitCode::Interrupted => Self::Interrupted,
             _ => Self::Failed,
         }
+    }
+
+    /// Whether the run ended before its time for a reason that is none of its own.
+    pub fn was_stopped(self) -> bool {
+        matches!(self, Self::Interrupted | Self::CutOff)
     }
 
     /// Reads the name in the database.

@@ -4,7 +4,7 @@
 use rusqlite::Connection;
 
 /// What brings a database from version N (its `user_version`) to N + 1.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     CREATE TABLE runs (
         id                INTEGER PRIMARY KEY,
@@ -85,6 +85,9 @@ const STEPS: [&str; 2] = [
         told              TEXT,
         PRIMARY KEY (job, event)
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    -- The verdict 'cut off' is new: older programs do not know it.
 ",
 ];
 

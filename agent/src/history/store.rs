@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bascule_engine::outcome::ExitCode;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, named_params, params};
 
@@ -12,6 +13,9 @@ use crate::converge::model::Forecast;
 
 /// The name of the database in the folder of the agent's state.
 pub const FILE: &str = "history.sqlite3";
+
+/// Why a run was cut off, as far as anybody can know.
+const CUT_OFF: &str = "it was cut off: its program was killed, or the machine went down";
 
 /// Problems of one run that are kept at most; their number is kept in any case.
 const MAX_PROBLEMS: usize = 1000;
@@ -34,7 +38,7 @@ pub struct Past {
     pub kind: String,
     /// When it began.
     pub began: Timestamp,
-    /// How long it took, in seconds; `None` while it runs, or when its program was killed.
+    /// How long it took, in seconds; `None` while it runs, or when it was cut off.
     pub seconds: Option<f64>,
     /// The same by phases.
     pub phases: Phases,
@@ -219,6 +223,25 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
+    /// Notes that the runs of `job` that have begun and not ended never will: whoever holds the job's
+    /// lock knows that nobody carries them out any more. Gives their numbers.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn cut_off(&self, job: &str) -> anyhow::Result<Vec<i64>> {
+        let mut query = self.0.prepare(
+            "UPDATE runs SET verdict = ?, exit_code = ?, error = ? WHERE job = ? AND verdict = ?
+             RETURNING id",
+        )?;
+        let (verdict, running) = (Verdict::CutOff.as_str(), Verdict::Running.as_str());
+        let code = ExitCode::Interrupted.code();
+        let found =
+            query.query_map(params![verdict, code, CUT_OFF, job, running], |row| row.get(0))?;
+        let mut found = found.collect::<Result<Vec<i64>, _>>()?;
+        found.sort_unstable();
+        Ok(found)
+    }
+
     /// Forgets the runs that began more than `days` days before `now`; gives how many.
     ///
     /// # Errors
@@ -382,7 +405,7 @@ pub(crate) fn moment(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bascule_engine::outcome::{Counters, ExitCode, Problem, Severity};
+    use bascule_engine::outcome::{Counters, Problem, Severity};
     use std::collections::BTreeMap;
 
     fn at(seconds: i64) -> Timestamp {
@@ -464,6 +487,23 @@ mod tests {
             store.end(id, at(100 * number as i64 + 5), &Ended { exit, ..ended(1) }).expect("ended");
             assert_eq!(store.last_success("mail").expect("readable"), Some(at(5)));
         }
+    }
+
+    #[test]
+    fn runs_that_nobody_carries_out_any_more_are_cut_off() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(folder.path()).expect("a store");
+        let whole = store.begin("mail", Kind::Run, at(0), None).expect("begun");
+        store.end(whole, at(5), &ended(1)).expect("ended");
+        let killed = store.begin("mail", Kind::Run, at(10), None).expect("begun");
+        store.begin("archive", Kind::Run, at(10), None).expect("begun");
+        assert_eq!(store.cut_off("mail").expect("written"), [killed]);
+        assert!(store.cut_off("mail").expect("written").is_empty(), "it is known already");
+        let of = |job| store.last(Some(job), 9).expect("found").pop().expect("a run");
+        let found = of("mail");
+        assert_eq!((found.verdict, found.exit_code), (Verdict::CutOff, Some(20)));
+        assert_eq!((found.seconds, found.error.as_deref()), (None, Some(CUT_OFF)));
+        assert_eq!(of("archive").verdict, Verdict::Running, "another job's");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::load::Loaded;
 use super::lock::Lock;
 use super::options::{Diff, History, Run, Show, Status};
 use super::run::{self, Shown};
-use super::{config, table};
+use super::{config, cut_off, table};
 use crate::history::store::{Past, Store};
 use crate::mirror::{self, Watchers};
 use crate::notices::deliver;
@@ -117,7 +117,8 @@ pub fn status(cli: &Status) -> anyhow::Result<ExitCode> {
     let mut jobs: Vec<(&str, bool, Vec<Past>)> = Vec::new();
     for name in loaded.config.jobs.keys() {
         let runs = store.as_ref().map(|store| store.last(Some(name), LAST)).transpose()?;
-        jobs.push((name, Lock::is_taken(&state, name), runs.unwrap_or_default()));
+        let runs = cut_off::seen(&state, runs.unwrap_or_default());
+        jobs.push((name, Lock::is_taken(&state, name), runs));
     }
     print(&if cli.json {
         format!("{}\n", table::status_document(&jobs))
@@ -136,10 +137,11 @@ pub fn history(cli: &History) -> anyhow::Result<ExitCode> {
     if let Some(job) = &cli.job {
         loaded.job(job)?;
     }
-    let store = Store::look(&loaded.state()?)?;
+    let state = loaded.state()?;
+    let store = Store::look(&state)?;
     let Some(id) = cli.run else {
         let runs = store.map(|store| store.last(cli.job.as_deref(), cli.limit)).transpose()?;
-        let runs = runs.unwrap_or_default();
+        let runs = cut_off::seen(&state, runs.unwrap_or_default());
         print(&if cli.json {
             format!("{}\n", serde_json::Value::from_iter(runs.iter().map(table::document)))
         } else {
@@ -150,6 +152,7 @@ pub fn history(cli: &History) -> anyhow::Result<ExitCode> {
     let store = store.with_context(|| format!("there is no run {id}: nothing has run yet"))?;
     let run = store.run(id)?.with_context(|| format!("there is no run {id} in the history"))?;
     let (accounts, problems) = (store.accounts(id)?, store.problems(id)?);
+    let run = cut_off::seen(&state, vec![run]).remove(0);
     print(&if cli.json {
         format!("{}\n", table::run_document(&run, &accounts, &problems))
     } else {

@@ -3,8 +3,13 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+
+/// A lock that is taken is tried so often again, after so long each time.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The right to run a job, until it is dropped.
 #[derive(Debug)]
@@ -24,7 +29,16 @@ impl Lock {
         let path = folder.join(format!("{job}.lock"));
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = file.with_context(|| format!("cannot open the lock {}", path.display()))?;
-        match file.try_lock() {
+        let mut taken = file.try_lock();
+        // Whoever only looks has it for a moment.
+        for _ in 0..LOOKS {
+            if !matches!(taken, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(LOOK);
+            taken = file.try_lock();
+        }
+        match taken {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => {
                 bail!("the job {job} is being run already; `bascule status` shows it")
@@ -59,5 +73,25 @@ mod tests {
         drop(held);
         assert!(!Lock::is_taken(state.path(), "mail"));
         Lock::take(state.path(), "mail").expect("free again");
+    }
+
+    #[test]
+    fn looking_keeps_nobody_from_running() {
+        let state = tempfile::tempdir().expect("a folder");
+        drop(Lock::take(state.path(), "mail").expect("free"));
+        std::thread::scope(|scope| {
+            let (done, is_done) = std::sync::mpsc::channel::<()>();
+            scope.spawn(|| {
+                let is_done = is_done;
+                while is_done.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                    Lock::is_taken(state.path(), "mail");
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            });
+            for _ in 0..200 {
+                Lock::take(state.path(), "mail").expect("nobody runs it");
+            }
+            drop(done);
+        });
     }
 }

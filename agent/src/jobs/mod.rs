@@ -1,7 +1,8 @@
 //! Jobs: what is mirrored again and again, as `bascule.toml` says.
 //!
 //! [`config`] is what stands there, [`load`] reads and checks it, [`mod@line`] makes a command line of
-//! a job. [`run`] runs one under its [`lock`] and keeps it in the history, [`diff`] compares.
+//! a job. [`run`] runs one under its [`lock`] and keeps it in the history, [`cut_off`]
+//! notices those that never ended, [`diff`] compares.
 //! [`schedule`] says when a job is due.
 //! [`init`] writes a configuration, [`check`] tries it out with what [`probe`]
 //! writes. [`commands`] carries out what [`options`] ask for, [`table`] shows it.
@@ -9,6 +10,7 @@
 pub mod check;
 pub mod commands;
 pub mod config;
+pub mod cut_off;
 pub mod diff;
 pub mod init;
 pub mod line;

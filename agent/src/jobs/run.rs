@@ -10,6 +10,7 @@ use bascule_engine::stop::Stop;
 use jiff::Timestamp;
 
 use super::config::Job;
+use super::cut_off;
 use super::line::{self, Wanted};
 use super::load::Loaded;
 use super::lock::Lock;
@@ -31,8 +32,8 @@ pub struct Shown {
     pub silent: bool,
 }
 
-/// Runs the job `name` once. The history has it from its beginning on, and knows how it ended
-/// unless the program is killed.
+/// Runs the job `name` once. The history has it from its beginning on, and knows how it ended; of one
+/// whose program was killed, from the next run on.
 ///
 /// # Errors
 /// When there is no such job, it is being run already, or the history cannot be written: a run that
@@ -49,8 +50,9 @@ pub async fn run(
         password.check()?;
     }
     let state = loaded.state()?;
-    let _lock = Lock::take(&state, name)?;
+    let lock = Lock::take(&state, name)?;
     let mut store = Store::open(&state)?;
+    cut_off::settle(loaded, name, &store, &lock)?;
     let kind = if wanted.is_final { Kind::Final } else { Kind::Run };
     let now = Timestamp::now();
     let model = converge::model_of(&store.last(Some(name), converge::LAST)?);

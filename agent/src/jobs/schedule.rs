@@ -45,6 +45,19 @@ impl Plan {
         Ok(Some(Self { when, windows }))
     }
 
+    /// When the job is to go on that was stopped in a run that began at `stopped`: as if that one had not
+    /// begun. `last` is when the one before it began.
+    pub fn again(&self, last: Option<&Zoned>, stopped: &Zoned, now: &Zoned) -> Option<Zoned> {
+        match (&self.when, last) {
+            // Without one before it, it was itself what the cron line asked for, or somebody's wish.
+            (When::Cron(_), None) => {
+                let before = stopped.saturating_sub(SignedDuration::from_mins(1));
+                self.next(Some(&before), now)
+            }
+            _ => self.next(last, now),
+        }
+    }
+
     /// When the job is to run next: `now` if it is due, or was due and did not run. `last` is when
     /// its last run began. `None` when a cron line names no moment to come.
     pub fn next(&self, last: Option<&Zoned>, now: &Zoned) -> Option<Zoned> {
@@ -128,6 +141,29 @@ mod tests {
         assert_eq!(next(text, Some(today), now), "2026-11-27T02:30:00+01:00[Europe/Paris]");
         let before = "2026-11-24T02:30:00+01:00[Europe/Paris]";
         assert_eq!(next(text, Some(before), now), now);
+    }
+
+    #[test]
+    fn what_was_stopped_goes_on() {
+        let again = |text: &str, last: Option<&str>, stopped: &str, now: &str| {
+            let plan = plan(text).expect("it makes sense").expect("a plan");
+            let next = plan.again(last.map(at).as_ref(), &at(stopped), &at(now));
+            next.expect("some time").to_string()
+        };
+        let zone = |text: &str| format!("2026-11-{text}:00+01:00[Europe/Paris]");
+        let (every, cron) = ("schedule.every = \"6h\"", "schedule.cron = \"30 2 * * *\"");
+        let now = zone("26T03:00");
+        for (text, last, stopped, due) in [
+            (every, None, zone("26T02:50"), &now),
+            (every, Some(zone("25T20:50")), zone("26T02:50"), &now),
+            (cron, None, zone("26T02:30"), &now),
+            (cron, Some(zone("25T02:30")), zone("26T02:30"), &now),
+            // By hand, in between.
+            (cron, None, zone("26T02:50"), &zone("27T02:30")),
+            (cron, Some(zone("26T02:30")), zone("26T02:50"), &zone("27T02:30")),
+        ] {
+            assert_eq!(&again(text, last.as_deref(), &stopped, &now), due, "{text} {stopped}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub fn status(jobs: &[(&str, bool, Vec<Past>)]) -> String {
         "job", "last run", "began", "took", "files", "durations"
     );
     for (name, is_running, runs) in jobs {
-        let last = runs.iter().rev().find(|run| run.seconds.is_some());
+        let last = runs.iter().rev().find(|run| run.verdict != Verdict::Running);
         let verdict = match (is_running, last) {
             (true, _) => "running now".to_owned(),
             (false, Some(last)) => last.verdict.to_string(),
@@ -28,7 +28,7 @@ pub fn status(jobs: &[(&str, bool, Vec<Past>)]) -> String {
         let (began, took, files) = match last {
             Some(last) => (
                 moment(last.began),
-                duration(last.seconds.unwrap_or_default()),
+                last.seconds.map_or_else(|| "-".to_owned(), duration),
                 last.files_transferred.to_string(),
             ),
             None => Default::default(),
@@ -75,7 +75,7 @@ pub fn history(runs: &[Past]) -> String {
             run.id,
             moment(run.began),
             run.job,
-            ended(run),
+            run.verdict.as_str(),
             run.files_listed,
             run.files_transferred,
             size(run.bytes_transferred),
@@ -149,7 +149,7 @@ pub fn status_document(jobs: &[(&str, bool, Vec<Past>)]) -> Value {
         json!({
             "job": name,
             "running": is_running,
-            "last": runs.iter().rev().find(|run| run.seconds.is_some()).map(document),
+            "last": runs.iter().rev().find(|run| run.verdict != Verdict::Running).map(document),
             "seconds": whole(runs).filter_map(|run| run.seconds).collect::<Vec<_>>(),
         })
     }))
@@ -219,14 +219,6 @@ pub fn run_document(
         "accounts": accounts,
         "problems": problems.collect::<Vec<_>>(),
     })
-}
-
-/// How a run ended; one whose program was killed says so.
-fn ended(run: &Past) -> &'static str {
-    match run.verdict {
-        Verdict::Running => "unfinished",
-        verdict => verdict.as_str(),
-    }
 }
 
 /// A moment in this machine's time zone.
@@ -306,7 +298,20 @@ mod tests {
 
     #[test]
     fn a_run_that_was_killed_says_so() {
-        let text = history(&[past(Verdict::Running, None)]);
-        assert!(text.contains("unfinished"), "{text}");
+        let runs = vec![past(Verdict::Complete, Some(80.0)), past(Verdict::Running, None)];
+        let nowhere = tempfile::tempdir().expect("a folder");
+        let runs = crate::jobs::cut_off::seen(nowhere.path(), runs);
+        let text = history(&runs);
+        assert!(text.contains("cut off"), "{text}");
+        let text = status(&[("mail", false, runs)]);
+        assert!(text.contains("cut off"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_goes_on_says_so() {
+        let state = tempfile::tempdir().expect("a folder");
+        let _held = crate::jobs::lock::Lock::take(state.path(), "mail").expect("free");
+        let runs = crate::jobs::cut_off::seen(state.path(), vec![past(Verdict::Running, None)]);
+        assert!(history(&runs).contains("running"));
     }
 }

@@ -120,7 +120,7 @@ impl Day {
         let mut day = Self { job: job.to_owned(), ..Self::default() };
         for run in runs.iter().filter(|run| run.verdict != Verdict::Running) {
             day.runs += 1;
-            day.failed += u64::from(run.verdict == Verdict::Failed);
+            day.failed += u64::from(matches!(run.verdict, Verdict::Failed | Verdict::CutOff));
             day.files += run.files_transferred;
             day.bytes += run.bytes_transferred;
             day.deleted += run.deleted;

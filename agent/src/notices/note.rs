@@ -41,6 +41,11 @@ pub fn run_ended(loaded: &Loaded, job: &str, run: i64, ended: &Ended) {
     logged(noting(loaded, Some(job), |noting| noting.run_ended(loaded, run, ended)));
 }
 
+/// Notes what is to be told of a run that was cut off.
+pub fn cut_off(loaded: &Loaded, job: &str, run: i64) {
+    logged(noting(loaded, Some(job), |noting| noting.holds(What::RunCutOff { run })));
+}
+
 /// Notes what is to be told of a run that could not even be begun.
 pub fn unbegun(loaded: &Loaded, job: &str, error: &str) {
     let code = ExitCode::Syntax.code();
@@ -158,10 +163,11 @@ impl Noting<'_> {
         if verdict == RunVerdict::Failed {
             let error = ended.error.clone().unwrap_or_else(|| ended.exit.meaning().to_owned());
             self.holds(What::RunFailed { run: Some(run), code: ended.exit.code(), error })?;
-        } else if verdict.went_through()
-            && let Some(since) = self.ends(Event::RunFailed)?
-        {
-            self.put(What::RunRecovered { run }, Some(since))?;
+        } else if verdict.went_through() {
+            let since = [self.ends(Event::RunFailed)?, self.ends(Event::RunCutOff)?];
+            if let Some(since) = since.into_iter().flatten().min() {
+                self.put(What::RunRecovered { run }, Some(since))?;
+            }
         }
         if let Some(text) = held_back(ended) {
             self.holds(What::GuardTripped { run, text })?;
@@ -182,13 +188,7 @@ impl Noting<'_> {
             Verdict::Converging => None,
             Verdict::Converged => Some(Event::Converged),
             Verdict::Stalled => Some(Event::Stalled),
-            // Failed runs and deletions that are held back have notices of their own.
-            Verdict::Blocked
-                if self.queue.condition(self.job, Event::RunFailed)?.since.is_some()
-                    || self.queue.condition(self.job, Event::GuardTripped)?.since.is_some() =>
-            {
-                None
-            }
+            Verdict::Blocked if self.is_told_of_itself()? => None,
             Verdict::Blocked => Some(Event::Blocked),
         };
         for other in [Event::Converged, Event::Stalled, Event::Blocked] {
@@ -205,6 +205,16 @@ impl Noting<'_> {
             Some(_) => self.holds(What::Blocked { reasons }),
             None => Ok(()),
         }
+    }
+
+    /// Whether what blocks a series has a notice of its own.
+    fn is_told_of_itself(&self) -> anyhow::Result<bool> {
+        for event in [Event::RunFailed, Event::RunCutOff, Event::GuardTripped] {
+            if self.queue.condition(self.job, event)?.since.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -11,7 +11,9 @@ use super::digest::Digest;
 pub enum Event {
     /// The runs of a job have begun to fail.
     RunFailed,
-    /// They work again.
+    /// A run of a job was cut off.
+    RunCutOff,
+    /// Runs work again.
     RunRecovered,
     /// The runs of a job are short enough for the switch.
     Converged,
@@ -33,8 +35,9 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RunFailed,
+        Self::RunCutOff,
         Self::RunRecovered,
         Self::Converged,
         Self::Stalled,
@@ -50,6 +53,7 @@ impl Event {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RunFailed => "run.failed",
+            Self::RunCutOff => "run.cut_off",
             Self::RunRecovered => "run.recovered",
             Self::Converged => "job.converged",
             Self::Stalled => "job.stalled",
@@ -80,7 +84,12 @@ pub enum What {
         /// Why.
         error: String,
     },
-    /// A run went through after others had failed.
+    /// A run was cut off.
+    RunCutOff {
+        /// The number of the run.
+        run: i64,
+    },
+    /// A run went through after others had failed or were cut off.
     RunRecovered {
         /// The number of the run.
         run: i64,
@@ -139,6 +148,7 @@ impl What {
     pub fn event(&self) -> Event {
         match self {
             Self::RunFailed { .. } => Event::RunFailed,
+            Self::RunCutOff { .. } => Event::RunCutOff,
             Self::RunRecovered { .. } => Event::RunRecovered,
             Self::Converged { .. } => Event::Converged,
             Self::Stalled { .. } => Event::Stalled,
@@ -157,7 +167,7 @@ impl What {
             Self::RunFailed { run, code, error } => {
                 json!({ "run": run, "exit_code": code, "error": error })
             }
-            Self::RunRecovered { run } => json!({ "run": run }),
+            Self::RunCutOff { run } | Self::RunRecovered { run } => json!({ "run": run }),
             Self::Converged { final_run } => json!({
                 "final_run_seconds": final_run.map(|(seconds, _)| seconds),
                 "final_run_most_seconds": final_run.map(|(_, most)| most),

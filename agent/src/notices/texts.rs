@@ -92,10 +92,24 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
                 None => vec![format!("bascule check {job}")],
             },
         },
+        What::RunCutOff { run } => Said {
+            title: "a run was cut off".to_owned(),
+            happened: format!(
+                "Run {run} never came to its end: its program was killed, or the machine went down."
+            ),
+            means:
+                "nothing is lost: what had arrived is kept, and the next run goes on from it. The \
+                    service begins it by itself and says so once when it went through."
+                    .to_owned(),
+            todo: "if somebody restarted the machine, nothing. Otherwise look for what killed the \
+                   program, such as too little memory; these show the runs, and the log:"
+                .to_owned(),
+            commands: vec![format!("bascule history {job}"), "bascule service logs".to_owned()],
+        },
         What::RunRecovered { run } => Said {
             title: "runs work again".to_owned(),
             happened: format!(
-                "Run {run} went through; for {} before it runs had failed.",
+                "Run {run} went through; for {} before it none had.",
                 duration(for_long)
             ),
             means: "the target is catching up: what changed meanwhile has been mirrored by this \
@@ -240,6 +254,7 @@ mod tests {
         vec![
             What::RunFailed { run: Some(31), code: 10, error: "no connection to target".into() },
             What::RunFailed { run: None, code: 1, error: "no such credential".into() },
+            What::RunCutOff { run: 30 },
             What::RunRecovered { run: 32 },
             What::Converged { final_run: Some((120.0, 180.0)) },
             What::Stalled { reasons: reasons.clone() },

@@ -204,7 +204,10 @@ impl Observed {
         jobs.running_seconds.set(&[label], took.max(0.0));
         let ended: Vec<&Past> =
             runs.iter().filter(|run| run.verdict != RunVerdict::Running).collect();
-        let failed = ended.iter().rev().take_while(|run| run.verdict == RunVerdict::Failed);
+        let failed = ended
+            .iter()
+            .rev()
+            .take_while(|run| matches!(run.verdict, RunVerdict::Failed | RunVerdict::CutOff));
         jobs.failures.set(&[label], failed.count() as f64);
         if let Some(last) = ended.last() {
             jobs.last_run(label, last);
@@ -252,11 +255,13 @@ struct Jobs {
 impl Jobs {
     fn last_run(&mut self, label: (&'static str, &str), run: &Past) {
         let began = seconds(run.began);
-        let took = run.seconds.unwrap_or(0.0);
+        // Nobody knows when a run was cut off.
+        if let Some(took) = run.seconds {
+            self.ended.set(&[label], began + took);
+            self.seconds.set(&[label], took);
+        }
         for (gauges, value) in [
             (&mut self.began, began),
-            (&mut self.ended, began + took),
-            (&mut self.seconds, took),
             (&mut self.code, f64::from(run.exit_code.unwrap_or(0))),
             (&mut self.listed, run.files_listed as f64),
             (&mut self.sent, run.files_transferred as f64),

@@ -17,7 +17,8 @@ use super::metrics::Observed;
 use crate::converge::command::{after_failures, standing};
 use crate::converge::verdict::{Goal, Verdict};
 use crate::history::store::Store;
-use crate::history::{Ended, Verdict as RunVerdict};
+use crate::history::{self, Ended, Verdict as RunVerdict};
+use crate::jobs::cut_off;
 use crate::jobs::line::Wanted;
 use crate::jobs::load::Loaded;
 use crate::jobs::lock::Lock;
@@ -27,6 +28,8 @@ use crate::notices::{note, tend};
 
 /// The clock is looked at this often while a job is waited for: it may be set, and machines sleep.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
+/// Runs that are looked at for what was stopped.
+const LAST: u32 = 20;
 /// How long to wait when a job cannot even be begun.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -216,20 +219,27 @@ struct Tending {
 impl Tending {
     async fn tend(mut self) {
         let mut not_before = Zoned::now();
+        // What this service, or the one before it, was stopped in goes on at once.
+        let mut resumes = true;
+        match self.settle() {
+            Ok(0) => {}
+            Ok(cut_off) => not_before = not_before.saturating_add(pause(cut_off)),
+            Err(error) => self.trouble(&error).await,
+        }
         while !self.stop.is_stopped() {
             let loaded = Arc::clone(&self.jobs.borrow_and_update());
             let plan = loaded.config.jobs.get(&self.name).map(Plan::of);
             // It has gone from the configuration, or is run by hand from now on.
             let Some(Ok(Some(plan))) = plan else { break };
-            let last = match last_began(&loaded, &self.name) {
-                Ok(last) => last,
+            let past = match Past::of(&loaded, &self.name) {
+                Ok(past) => past,
                 Err(error) => {
                     self.trouble(&error).await;
                     continue;
                 }
             };
             let now = Zoned::now();
-            let Some(due) = plan.next(last.as_ref(), &now.clone().max(not_before.clone())) else {
+            let Some(due) = past.next(&plan, resumes, &now.clone().max(not_before.clone())) else {
                 tracing::warn!(
                     event = "job.never",
                     job = self.name,
@@ -248,8 +258,8 @@ impl Tending {
             }
             match self.run(&loaded).await {
                 Ok(()) => {
-                    let wait = SignedDuration::try_from_secs_f64(after_failures(self.failures));
-                    not_before = Zoned::now().saturating_add(wait.unwrap_or(SignedDuration::ZERO));
+                    resumes = false;
+                    not_before = Zoned::now().saturating_add(pause(self.failures));
                 }
                 Err(error) => {
                     self.tell_of_trouble(&loaded, &error);
@@ -258,6 +268,19 @@ impl Tending {
             }
         }
         forget(&self.names, &self.name);
+    }
+
+    /// Notes which runs were cut off, unless somebody is running the job; gives how many were in a row.
+    fn settle(&self) -> anyhow::Result<u32> {
+        let loaded = Arc::clone(&self.jobs.borrow());
+        let state = loaded.state()?;
+        let store = Store::open(&state)?;
+        if let Ok(lock) = Lock::take(&state, &self.name) {
+            for _ in 0..cut_off::settle(&loaded, &self.name, &store, &lock)? {
+                self.observed.ended(&self.name, RunVerdict::CutOff);
+            }
+        }
+        Ok(cut_off::in_a_row(&store.last(Some(&self.name), LAST)?))
     }
 
     /// Tells somebody that a run could not be begun; that the job is being run by hand is none of
@@ -349,10 +372,40 @@ fn forget(names: &Names, gone: &str) {
     names.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| name != gone);
 }
 
-fn last_began(loaded: &Loaded, job: &str) -> anyhow::Result<Option<Zoned>> {
-    let store = Store::open(&loaded.state()?)?;
-    let last = store.last(Some(job), 1).context("the history cannot be read")?.pop();
-    Ok(last.map(|run| run.began.to_zoned(jiff::tz::TimeZone::system())))
+/// How long to wait after so many runs that failed, or were cut off.
+fn pause(failures: u32) -> SignedDuration {
+    SignedDuration::try_from_secs_f64(after_failures(failures)).unwrap_or(SignedDuration::ZERO)
+}
+
+/// When the last runs of a job began.
+struct Past {
+    /// Its last run.
+    last: Option<Zoned>,
+    /// If it was stopped: the first of those that were, and the run before it.
+    stopped: Option<(Zoned, Option<Zoned>)>,
+}
+
+impl Past {
+    fn of(loaded: &Loaded, job: &str) -> anyhow::Result<Self> {
+        let store = Store::open(&loaded.state()?)?;
+        let mut runs = store.last(Some(job), LAST).context("the history cannot be read")?;
+        let began = |run: history::store::Past| run.began.to_zoned(jiff::tz::TimeZone::system());
+        let last = runs.last().cloned().map(began);
+        let mut first_stopped = None;
+        while let Some(run) = runs.pop_if(|run| run.verdict.was_stopped()) {
+            first_stopped = Some(began(run));
+        }
+        let stopped = first_stopped.map(|first| (first, runs.pop().map(began)));
+        Ok(Self { last, stopped })
+    }
+
+    /// When the next is due; with `resumes` a run that was stopped goes on.
+    fn next(&self, plan: &Plan, resumes: bool, now: &Zoned) -> Option<Zoned> {
+        match &self.stopped {
+            Some((first, before)) if resumes => plan.again(before.as_ref(), first, now),
+            _ => plan.next(self.last.as_ref(), now),
+        }
+    }
 }
 
 async fn until(due: &Zoned) {

@@ -1,0 +1,43 @@
+//! Runs that were cut off: their program was killed, or the machine went down. Nobody can note that
+//! at once; whoever holds the job's lock next does.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::load::Loaded;
+use super::lock::Lock;
+use crate::history::Verdict;
+use crate::history::store::{Past, Store};
+use crate::notices::note;
+
+/// Notes that runs of the job `name`, whose lock is held, were cut off, and tells of it; gives how many.
+///
+/// # Errors
+/// When the history cannot be written.
+pub fn settle(loaded: &Loaded, name: &str, store: &Store, _held: &Lock) -> anyhow::Result<usize> {
+    let found = store.cut_off(name)?;
+    for run in &found {
+        tracing::warn!(event = "run.cut_off", job = name, run, "a run was cut off");
+        note::cut_off(loaded, name, *run);
+    }
+    Ok(found.len())
+}
+
+/// Shows runs as cut off that were, even if nobody has noted it yet: of jobs that nobody is running.
+pub fn seen(state: &Path, mut runs: Vec<Past>) -> Vec<Past> {
+    let mut running = BTreeMap::new();
+    for run in runs.iter_mut().filter(|run| run.verdict == Verdict::Running) {
+        let is_taken =
+            running.entry(run.job.clone()).or_insert_with(|| Lock::is_taken(state, &run.job));
+        if !*is_taken {
+            run.verdict = Verdict::CutOff;
+        }
+    }
+    runs
+}
+
+/// How many runs in a row were cut off up to now.
+pub fn in_a_row(runs: &[Past]) -> u32 {
+    let last = runs.iter().rev().take_while(|run| run.verdict == Verdict::CutOff);
+    u32::try_from(last.count()).unwrap_or(u32::MAX)
+}
