@@ -183,3 +183,57 @@ pub struct Ended {
     /// The largest file whose data travelled, and its bytes.
     pub largest: Option<(String, u64)>,
 }
+
+impl Ended {
+    /// Why it ended early, if it did; what the other end has said about it comes first.
+    pub fn reason(&self) -> Option<String> {
+        let error = self.error.as_ref()?;
+        // With its last words a stock rsync only repeats its exit code.
+        let said = self.problems.iter().rev().find(|problem| {
+            problem.remote && problem.path.is_empty() && !problem.text.starts_with("rsync error:")
+        });
+        Some(said.map_or_else(|| error.clone(), |said| format!("{said} ({error})")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bascule_engine::outcome::Severity;
+
+    #[test]
+    fn what_the_other_end_said_is_the_reason() {
+        let said = |remote, path: &[u8], text: &str| Problem {
+            remote,
+            path: path.to_vec(),
+            ..Problem::of_run(Severity::Partial, text)
+        };
+        let problems = vec![
+            said(true, b"joe/1.imap", "vanished"),
+            said(true, b"", "rsync: write failed on \"x\": No space left on device (28)"),
+            said(true, b"", "rsync error: error in file IO (code 11) at receiver.c(1)"),
+            said(false, b"", "the clock is off"),
+        ];
+        let ended = |error: Option<&str>, problems| Ended {
+            exit: ExitCode::FileIo,
+            error: error.map(ToOwned::to_owned),
+            seconds: 1.0,
+            phases: Phases::default(),
+            attempts: 1,
+            counters: Counters::default(),
+            problems,
+            accounts: BTreeMap::new(),
+            largest: None,
+        };
+        let reason = |error, problems: &[Problem]| ended(error, problems.to_vec()).reason();
+        assert_eq!(
+            reason(Some("the peer ended with code 11"), &problems).as_deref(),
+            Some(
+                "rsync: write failed on \"x\": No space left on device (28) (the peer ended with \
+                 code 11)"
+            )
+        );
+        assert_eq!(reason(Some("no connection"), &problems[3..]).as_deref(), Some("no connection"));
+        assert_eq!(reason(None, &problems), None);
+    }
+}

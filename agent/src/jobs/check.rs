@@ -147,7 +147,7 @@ async fn rehearsal(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
     let watchers = Watchers { silent: true, ..Watchers::default() };
     let ended = mirror::carry_out(&cli, &matches, watchers, stop.clone()).await?;
     let mut found = Vec::new();
-    if let Some(error) = why(&ended) {
+    if let Some(error) = ended.reason() {
         found.push(Finding::bad(format!("dry run: {error}"), fix(&ended)));
         return Ok(found);
     }
@@ -172,13 +172,6 @@ async fn rehearsal(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
         ));
     }
     Ok(found)
-}
-
-/// Why a run ended early, if it did; what the other end has said about it comes first.
-pub fn why(ended: &Ended) -> Option<String> {
-    let error = ended.error.as_ref()?;
-    let said = ended.problems.iter().find(|problem| problem.remote);
-    Some(said.map_or_else(|| error.clone(), |said| format!("{said} ({error})")))
 }
 
 /// What to do when a run ended like this.

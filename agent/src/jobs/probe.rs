@@ -13,7 +13,7 @@ use bascule_engine::observe::{Event, Observer};
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::stop::Stop;
 
-use super::check::{Finding, fix, why};
+use super::check::{Finding, fix};
 use super::config::Job;
 use super::line::{self, Wanted};
 use crate::history::Ended;
@@ -74,7 +74,7 @@ pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
     }
     let now = SystemTime::now();
     let mut found = Vec::new();
-    if let Some(error) = why(&ended) {
+    if let Some(error) = ended.reason() {
         found.push(Finding::bad(format!("target: {error}"), fix(&ended)));
         return Ok(found);
     }

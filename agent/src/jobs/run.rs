@@ -88,7 +88,10 @@ async fn carry_out(
     cli.connection.notes = Some(state.to_owned());
     let recorder = Some(Arc::new(Recorder::new(job.account_depth)));
     let watchers = Watchers { recorder, silent: shown.silent, ..Watchers::default() };
-    mirror::carry_out(&cli, &matches, watchers, stop).await
+    let mut ended = mirror::carry_out(&cli, &matches, watchers, stop).await?;
+    // Whoever reads the history or a notice has not seen what the other end said.
+    ended.error = ended.reason();
+    Ok(ended)
 }
 
 fn unbegun(error: &anyhow::Error, began: Instant) -> Ended {
