@@ -76,9 +76,7 @@ pub async fn serve(
 impl Reloadable {
     /// Reads everything again and says in the log what came of it; gives the number of modules.
     fn reload(&self) -> usize {
-        if let Err(error) = bascule_platform::log::reopen() {
-            tracing::error!(event = "log.unusable", %error, "cannot open the log file again");
-        }
+        bascule_platform::log::reopen();
         let is_certificate_good = self.certificate.as_ref().is_none_or(|found| found.reload());
         match self.site.reload() {
             Ok(config) => {

@@ -98,8 +98,9 @@ fn watching(jobs: usize) -> String {
     if jobs == 1 { "watching 1 job".to_owned() } else { format!("watching {jobs} jobs") }
 }
 
-/// Reads the configuration again; tells what is wrong with it.
+/// Reads the configuration again, and opens the log by its name; tells what is wrong with the former.
 fn reload(file: &Path, send: &watch::Sender<Arc<Loaded>>) -> Option<String> {
+    bascule_platform::log::reopen();
     match Loaded::open(Some(file)) {
         Ok(loaded) => {
             let jobs = loaded.config.jobs.len();

@@ -23,6 +23,9 @@ const MESSAGES: &str = r"%SystemRoot%\System32\EventCreate.exe";
 /// The number of every event of ours: the event's name is in its text.
 const NUMBER: u32 = 1;
 
+/// The most of an event before its name, in UTF-16: Windows drops what is longer than 31,839.
+const LONGEST: usize = 31_000;
+
 /// Writes events to the event log.
 pub(super) struct EventLog(HANDLE);
 
@@ -51,7 +54,10 @@ impl<S: Subscriber> Layer<S> for EventLog {
             Level::INFO if said.name.starts_with("service.") => EVENTLOG_INFORMATION_TYPE,
             _ => return,
         };
-        let text = wide(&format!("{} ({})", said.line(), said.name));
+        let line = said.line();
+        let name = format!(" ({})", said.name);
+        let text = line.encode_utf16().take(LONGEST).chain(name.encode_utf16()).chain([0]);
+        let text: Vec<u16> = text.collect();
         let strings = [text.as_ptr()];
         // SAFETY: one string that ends with a zero, no user, no data; all outlive the call. The
         // answer is not looked at: there is no other place to say that the log is gone.

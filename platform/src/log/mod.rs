@@ -21,7 +21,6 @@ use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt};
 
-pub use files::reopen;
 pub use lines::Format;
 
 /// A layer of any kind.
@@ -86,6 +85,14 @@ pub fn start(settings: &Settings) {
             Destination::Standard | Destination::Nowhere => return,
         };
         tracing::error!(event = "log.unusable", %path, %error, "cannot open the log file");
+    }
+}
+
+/// Opens the log file of this process by its name again, for whoever has renamed or removed it.
+/// Nothing happens when the log goes elsewhere; what cannot be opened leaves the old file in use.
+pub fn reopen() {
+    if let Err(error) = files::reopen() {
+        tracing::error!(event = "log.unusable", %error, "cannot open the log file again");
     }
 }
 
