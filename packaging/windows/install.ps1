@@ -92,7 +92,13 @@ if ($Uninstall) {
     }
     Remove-OwnRule
     Set-OwnPath $false
-    if (Test-Path -LiteralPath $target) { Remove-Item -LiteralPath $target -Recurse -Force }
+    if (Test-Path -LiteralPath $target) {
+        # PowerShell does not remove the folder that it stands in.
+        if ("$((Get-Location).ProviderPath)\".StartsWith("$target\", 'OrdinalIgnoreCase')) {
+            Set-Location -LiteralPath $env:ProgramFiles
+        }
+        Remove-Item -LiteralPath $target -Recurse -Force
+    }
     Write-Host "Bascule is removed. Kept: $(Join-Path $env:ProgramData 'Bascule') and all mail."
     return
 }
@@ -113,10 +119,13 @@ try {
         Get-ChildItem -LiteralPath $target -Recurse -File | Unblock-File
     }
 } finally {
-    # Whatever became of the copy: the old programs are better than none.
+    # Whatever became of the copy: the old programs are better than none. A service that does not
+    # start keeps no other from it.
     foreach ($service in $running) {
         Write-Host "starting the service $($service.Name)"
-        Start-Service -Name $service.Name
+        try { Start-Service -Name $service.Name } catch {
+            Write-Warning "The service $($service.Name) did not start: $_"
+        }
     }
 }
 Set-OwnPath $true
