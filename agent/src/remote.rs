@@ -9,6 +9,7 @@ use bascule_engine::observe::{Event, Observer};
 use bascule_engine::outcome::{Counters, Problem, Report, Severity};
 use bascule_engine::run::{IO_ERROR_DELETE_LIMIT, interrupted};
 use bascule_engine::stop::Stop;
+use bascule_platform::secret::{self, first_line};
 use bascule_session::client::{self, AskPassword, Greeted, LocalEnd, Login, Request};
 use bascule_session::error::SessionError;
 use bascule_session::tcp::Line;
@@ -178,9 +179,9 @@ pub fn login(remote: &Remote, connection: &Connection) -> anyhow::Result<Login> 
         Some(file) if file == "-" => {
             let mut text = Zeroizing::new(Vec::new());
             std::io::stdin().read_to_end(&mut text).context("reading the password")?;
-            Some(first_line(&text))
+            Some(first_line(&text).to_vec().into())
         }
-        Some(file) => Some(first_line(&bascule_platform::secret::read(file.as_ref())?)),
+        Some(file) => Some(first_line(&secret::read(file.as_ref())?).to_vec().into()),
         None => std::env::var_os("RSYNC_PASSWORD").map(|text| options::bytes(&text).into()),
     };
     let ask: AskPassword = ask_password;
@@ -197,9 +198,4 @@ fn ask_password() -> std::io::Result<Zeroizing<Vec<u8>>> {
             Ok(TYPED.get_or_init(|| typed.into()).clone())
         }
     }
-}
-
-fn first_line(text: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
-    lines.next().unwrap_or_default().to_vec().into()
 }

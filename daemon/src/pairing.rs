@@ -128,8 +128,7 @@ fn host(address: Option<&str>) -> String {
 fn password(file: &Path) -> anyhow::Result<String> {
     match secret::read(file) {
         Ok(bytes) => {
-            let text = std::str::from_utf8(&bytes).unwrap_or_default();
-            let password = text.lines().next().unwrap_or_default().to_owned();
+            let password = std::str::from_utf8(secret::first_line(&bytes)).unwrap_or_default();
             if password.is_empty() {
                 bail!("{} holds no password; remove it to get a new one", file.display());
             }
@@ -139,7 +138,7 @@ fn password(file: &Path) -> anyhow::Result<String> {
             let password = generate()?;
             secret::write(file, &format!("{password}\n"), false)
                 .with_context(|| format!("cannot write {}", file.display()))?;
-            Ok(password)
+            Ok(password.to_owned())
         }
         Err(error) => Err(error.into()),
     }

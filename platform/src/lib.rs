@@ -11,6 +11,7 @@ pub mod privileges;
 pub mod secret;
 pub mod service;
 pub mod signals;
+pub mod shell;
 pub mod snapshot;
 pub mod state;
 

@@ -42,6 +42,11 @@ pub fn read_as(path: &Path, what: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     sealed::open(text).map_err(named)
 }
 
+/// The first line of what was read, without its end: passwords have a line of their own.
+pub fn first_line(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default()
+}
+
 /// Writes a file that only its owner can read, whole or not at all. With `replace` it takes the place
 /// of one that is there.
 ///

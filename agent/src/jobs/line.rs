@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use bascule_platform::secret::sealed;
+use bascule_platform::secret::{self, sealed};
+use bascule_platform::shell::posix_word;
 use bascule_wire::options::DeleteGuard;
 use clap::ArgMatches;
 use zeroize::Zeroizing;
@@ -205,17 +206,7 @@ pub fn of_rsync(job: &Job) -> anyhow::Result<String> {
 
 /// Words as a POSIX shell reads them.
 fn shell(words: impl Iterator<Item = OsString>) -> String {
-    let quoted = words.map(|word| {
-        let text = word.to_string_lossy().into_owned();
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:@+%#[]".contains(c);
-        // A '#' begins a comment only at the beginning of a word.
-        if !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('#') {
-            text
-        } else {
-            format!("'{}'", text.replace('\'', r"'\''"))
-        }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
+    words.map(|word| posix_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
 }
 
 impl Secret {
@@ -237,10 +228,10 @@ impl Secret {
     pub fn read(&self, what: &str) -> anyhow::Result<Zeroizing<String>> {
         self.check()?;
         let file = self.shown();
-        let bytes = bascule_platform::secret::read_as(&file, what)?;
-        let text = std::str::from_utf8(&bytes)
+        let bytes = secret::read_as(&file, what)?;
+        let text = std::str::from_utf8(secret::first_line(&bytes))
             .with_context(|| format!("{what} {} is not UTF-8", file.display()))?;
-        Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+        Ok(Zeroizing::new(text.to_owned()))
     }
 
     /// Whether it can be had here.

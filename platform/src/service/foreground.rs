@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Logs, ServiceError};
+use crate::shell::posix_word;
 
 /// How often a log that is followed is looked at.
 const POLL: Duration = Duration::from_millis(300);
@@ -25,18 +26,10 @@ pub struct Instead {
 impl Instead {
     /// That, in words.
     pub fn text(&self) -> String {
-        let word = |text: &str| {
-            let plain = |c: char| c.is_alphanumeric() || "/.,:=_-+@%".contains(c);
-            if !text.is_empty() && text.chars().all(plain) {
-                text.to_owned()
-            } else {
-                format!("'{}'", text.replace('\'', r"'\''"))
-            }
-        };
-        let mut line = word(&self.program.to_string_lossy());
+        let mut line = posix_word(&self.program.to_string_lossy());
         for argument in &self.arguments {
             line.push(' ');
-            line.push_str(&word(argument));
+            line.push_str(&posix_word(argument));
         }
         format!(
             "systemd does not run this machine (there is no /run/systemd/system), and no other \

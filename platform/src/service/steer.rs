@@ -92,9 +92,11 @@ pub fn account_password(file: &Path) -> io::Result<Zeroizing<String>> {
         ));
     }
     let bytes = secret::read_as(file, "the password file")?;
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the password is no text"))?;
-    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    let text = std::str::from_utf8(secret::first_line(&bytes)).map_err(|_| {
+        let why = format!("the password in {} is not UTF-8", file.display());
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    })?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 fn lines(done: &[String]) -> String {
