@@ -20,7 +20,6 @@ pub mod mirror;
 pub mod notes;
 pub mod notices;
 pub mod options;
-mod output;
 pub mod progress;
 pub mod remote;
 pub mod report;
@@ -30,3 +29,5 @@ pub mod seal;
 pub mod service;
 pub mod trash;
 pub mod verify;
+
+use bascule_platform::output;

@@ -1,6 +1,5 @@
 //! What the program does once its command line is read.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,6 +7,7 @@ use std::time::SystemTime;
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::stop::Stop;
 use bascule_platform::log::{self, Destination};
+use bascule_platform::output;
 use bascule_platform::service::{Control, sockets};
 use bascule_session::site::Peer;
 use bascule_wire::Version;
@@ -69,12 +69,12 @@ pub async fn run(cli: Cli, control: Option<Control>) -> Result<u8, Failure> {
         None => serve_config(cli.daemon, control).await?,
         Some(Command::CheckConfig(check)) => check_config(&check)?,
         Some(Command::Init(init)) => {
-            print!("{}", init::run(&init).map_err(Failure::new(ExitCode::Syntax))?);
+            output::print(&init::run(&init).map_err(Failure::new(ExitCode::Syntax))?);
         }
         Some(Command::ImportDeltacopy(import)) => {
             let (said, notes) = deltacopy::run(&import).map_err(Failure::new(ExitCode::Syntax))?;
-            eprint!("{notes}");
-            print!("{said}");
+            output::print_beside(&notes);
+            output::print(&said);
         }
         Some(Command::Serve(serve)) => serve_directory(serve).await?,
         Some(Command::Service(asked)) => {
@@ -88,13 +88,14 @@ fn check_config(check: &CheckConfig) -> Result<(), Failure> {
     let config = load(&check.file, &check.dparam)?;
     certificate(&config)?;
     for warning in &config.warnings {
-        eprintln!("warning: {warning}");
+        output::print_beside(&format!("warning: {warning}\n"));
     }
-    println!("{}: good, {} module(s)", check.file.display(), config.modules.len());
+    let mut text = format!("{}: good, {} module(s)\n", check.file.display(), config.modules.len());
     for module in &config.modules {
         let path = module.rules.path.as_deref().unwrap_or_default();
-        println!("  {:<15} {path}", module.name);
+        text.push_str(&format!("  {:<15} {path}\n", module.name));
     }
+    output::print(&text);
     Ok(())
 }
 
@@ -219,9 +220,7 @@ async fn serve_directory(serve: Serve) -> Result<(), Failure> {
         .and_then(Certificate::open)
         .map_err(Failure::new(ExitCode::FileIo))?;
     let fingerprint = certificate.fingerprint().map_err(Failure::new(ExitCode::FileIo))?;
-    print!("{}", zero.instructions(serve.address.as_deref(), port, fingerprint));
-    // Nobody may be reading; the daemon works all the same.
-    let _ = std::io::stdout().flush();
+    output::print(&zero.instructions(serve.address.as_deref(), port, fingerprint));
     let config = zero.config();
     let global = config.global.clone();
     let site = DaemonSite::fixed(Arc::new(config));

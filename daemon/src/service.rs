@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bascule_engine::outcome::ExitCode;
+use bascule_platform::output;
 use bascule_platform::service::foreground::{self, Instead};
 use bascule_platform::service::steer::{self, Verb};
 use bascule_platform::service::{self, Logs, Service, unit};
@@ -39,7 +40,7 @@ pub fn run(command: &ServiceCommand) -> anyhow::Result<u8> {
     service::check_name(name)?;
     let verb = match command {
         ServiceCommand::Install(install) if install.print => {
-            print!("{}", printed(install)?);
+            output::print(&printed(install)?);
             return Ok(0);
         }
         ServiceCommand::Install(install) => {

@@ -6,12 +6,13 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod mounts;
+pub mod output;
 pub mod paths;
 pub mod privileges;
 pub mod secret;
 pub mod service;
-pub mod signals;
 pub mod shell;
+pub mod signals;
 pub mod snapshot;
 pub mod state;
 

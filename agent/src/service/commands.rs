@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use bascule_engine::outcome::ExitCode;
 use bascule_platform::log::{self, Destination, Format};
+use bascule_platform::output;
 use bascule_platform::service::foreground::{self, Instead};
 use bascule_platform::service::steer::{self, Verb};
 use bascule_platform::service::{self, Control, Logs, Service as Described, unit};
@@ -31,7 +32,7 @@ pub async fn run(asked: &Service, control: Option<Control>) -> anyhow::Result<u8
         Service::Install(install) => {
             service::check_name(&install.which.name)?;
             if install.print {
-                print!("{}", printed(install)?);
+                output::print(&printed(install)?);
                 return Ok(0);
             }
             let described = described(install)?;

@@ -1,13 +1,13 @@
 //! Does to a service what its user asks for, and tells on standard output what came of it.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::foreground::{self, Instead};
 use super::{Logs, Service, ServiceError, check_name, manager};
-use crate::secret;
+use crate::{output, secret};
 
 /// What to do with a service that is installed.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub fn install(
     start: bool,
     instead: &Instead,
 ) -> Result<(), ServiceError> {
-    tell(&lines(&manager(root, instead)?.install(service, start)?));
+    output::print(&lines(&manager(root, instead)?.install(service, start)?));
     Ok(())
 }
 
@@ -56,7 +56,7 @@ pub fn steer(name: &str, verb: &Verb<'_>, instead: &Instead) -> Result<u8, Servi
     match verb {
         Verb::Uninstall { root } => {
             let manager = manager(root.map(PathBuf::as_path), instead)?;
-            tell(&lines(&manager.uninstall(name)?));
+            output::print(&lines(&manager.uninstall(name)?));
         }
         Verb::Start => manager(None, instead)?.start(name)?,
         Verb::Stop => manager(None, instead)?.stop(name)?,
@@ -64,7 +64,7 @@ pub fn steer(name: &str, verb: &Verb<'_>, instead: &Instead) -> Result<u8, Servi
         Verb::Reload => manager(None, instead)?.reload(name)?,
         Verb::Status => {
             let status = manager(None, instead)?.status(name)?;
-            tell(&status.text);
+            output::print(&status.text);
             return Ok(status.state.exit_code());
         }
         Verb::Logs(logs) => {
@@ -101,9 +101,4 @@ pub fn account_password(file: &Path) -> io::Result<Zeroizing<String>> {
 
 fn lines(done: &[String]) -> String {
     done.iter().map(|line| format!("{line}\n")).collect()
-}
-
-/// A closed pipe on the other side is no trouble.
-fn tell(text: &str) {
-    let _ = write!(io::stdout(), "{text}");
 }
