@@ -1,13 +1,14 @@
 //! `basculed init`: writes a configuration with its certificate and password, and prints the lines
 //! to paste at the source.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use bascule_platform::{mounts, state};
+use bascule_platform::{mounts, shell, state};
 
 use crate::cli::Init;
 use crate::config::{self, Config};
@@ -117,9 +118,24 @@ fn configuration(
 }
 
 /// A path as a parameter's value.
-fn value(path: &Path) -> anyhow::Result<String> {
-    let Some(text) = path.to_str().filter(|text| !text.contains(['\n', '\r'])) else {
-        bail!("{}: such a path cannot stand in a configuration", path.display());
+///
+/// # Errors
+/// For one that the daemon would read as another: blanks at its ends do not count in a configuration,
+/// and a backslash at its end makes the next line a part of it.
+pub(crate) fn value(path: &Path) -> anyhow::Result<String> {
+    let stays = |text: &Cow<'_, str>| {
+        text.trim() == *text && !text.ends_with('\\') && !text.contains(char::is_control)
+    };
+    // A drive's root has one: a slash stands for it.
+    let text = path.to_str().map(|text| match text.strip_suffix('\\') {
+        Some(drive) if cfg!(windows) => Cow::from(format!("{drive}/")),
+        _ => Cow::from(text),
+    });
+    let Some(text) = text.filter(stays) else {
+        bail!(
+            "{path:?}: such a path cannot stand in a configuration: name one without blanks or a \
+             backslash at its end, and without control characters"
+        );
     };
     Ok(text.replace('%', "%%"))
 }
@@ -142,14 +158,13 @@ pub(crate) fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn instructions(file: &Path, config: &Config, password_file: &Path, line: Line<'_>) -> String {
+    let option = shell::word(&format!("--config={}", file.display()));
     let mut text = format!(
         "{} is written, with a certificate and a password of its own.\n\n\
-         Let it run here as a service (`basculed --config={}` runs it by hand):\n\n  \
-         basculed service install --config={}\n\n\
+         Let it run here as a service (`basculed {option}` runs it by hand):\n\n  \
+         basculed service install {option}\n\n\
          The password is in {}; copy that file to the source, keep it at mode\n\
          600, and type there, with the folder instead of SRC:\n\n",
-        file.display(),
-        file.display(),
         file.display(),
         password_file.display(),
     );
@@ -208,6 +223,21 @@ mod tests {
         assert!(again.contains("left as it is"), "{again}");
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn refuses_a_folder_that_a_configuration_would_name_otherwise() {
+        for name in ["mail ", "mail\u{a0}", "mail\\", "ma\til", "ma\nil"] {
+            let dir = tempfile::tempdir().expect("a directory");
+            for name in ["mail", name] {
+                std::fs::create_dir_all(dir.path().join(name)).expect("a directory");
+            }
+            let init = init(dir.path(), &[format!("mail={}", dir.path().join(name).display())]);
+            let error = run(&init).expect_err(name).to_string();
+            assert!(error.contains("cannot stand in a configuration"), "{error}");
+            assert!(!init.config.exists());
+        }
+    }
+
     #[test]
     fn names_what_is_wrong_and_leaves_no_configuration() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -219,11 +249,13 @@ mod tests {
             (&format!("global={here}"), "no second module"),
             (&format!("mail={here}"), "would be served too"),
         ];
+        // Nothing is made in what is served.
+        let state = dir.path().join("state");
         for (argument, reason) in cases {
             let init = init(dir.path(), &[argument.to_owned()]);
             let error = run(&init).expect_err(argument).to_string();
             assert!(error.contains(reason), "{argument}: {error}");
-            assert!(!init.config.exists());
+            assert!(!init.config.exists() && !state.exists());
         }
     }
 }

@@ -80,12 +80,24 @@ pub fn served_dir(dir: &Path) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// What is wrong with it.
 pub fn private_dir(dir: &Path, served: &[&Path]) -> anyhow::Result<PathBuf> {
-    state::private_folder(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let dir = canonical(dir).with_context(|| dir.display().to_string())?;
-    if served.iter().any(|served| dir.starts_with(served)) {
-        bail!("the passwords in {} would be served too; name another --state-dir", dir.display());
+    let refuse_served = |place: &Path| {
+        if served.iter().any(|served| place.starts_with(served)) {
+            bail!(
+                "the passwords in {} would be served too; name another --state-dir",
+                dir.display()
+            );
+        }
+        Ok(())
+    };
+    let full = std::path::absolute(dir).with_context(|| dir.display().to_string())?;
+    // Before anything is made in a folder that is served.
+    if let Some(there) = full.ancestors().find_map(|above| canonical(above).ok()) {
+        refuse_served(&there)?;
     }
-    Ok(dir)
+    state::private_folder(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let made = canonical(dir).with_context(|| dir.display().to_string())?;
+    refuse_served(&made)?;
+    Ok(made)
 }
 
 /// Makes `user` known: the password alone in one file, unless it is there already, and the secrets
@@ -132,13 +144,13 @@ fn password(file: &Path) -> anyhow::Result<String> {
             if password.is_empty() {
                 bail!("{} holds no password; remove it to get a new one", file.display());
             }
-            Ok(password)
+            Ok(password.to_owned())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let password = generate()?;
             secret::write(file, &format!("{password}\n"), false)
                 .with_context(|| format!("cannot write {}", file.display()))?;
-            Ok(password.to_owned())
+            Ok(password)
         }
         Err(error) => Err(error.into()),
     }
