@@ -10,6 +10,7 @@ mod secrets;
 mod translate;
 mod words;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use anyhow::{Context as _, bail};
 use bascule_platform::{paths, secret, state};
 
 use crate::cli::ImportDeltacopy;
-use crate::config::{self, Config, ConfigErrors};
+use crate::config::{self, Config, ConfigErrors, Statement};
 use crate::{init, pairing};
 use places::{Maps, System};
 use translate::{Places, SecretsCopy, Translated, translate};
@@ -30,7 +31,7 @@ const LARGEST: u64 = 16 << 20;
 /// What was made, for the instructions.
 struct Made<'a> {
     file: &'a Path,
-    secrets: &'a [(PathBuf, PathBuf)],
+    secrets: &'a [SecretsCopy],
     notes: &'a [String],
 }
 
@@ -61,6 +62,7 @@ pub fn run(import: &ImportDeltacopy) -> anyhow::Result<(String, String)> {
         if !problems.is_empty() {
             return Err(ConfigErrors(problems)).context("DeltaCopy's configuration cannot be read");
         }
+        refuse_continued(&text, &statements)?;
         let places = Places { dir, state: &state, maps: &maps, system };
         (translate(&statements, &places)?, read_as)
     };
@@ -81,11 +83,24 @@ pub fn run(import: &ImportDeltacopy) -> anyhow::Result<(String, String)> {
     write(import, &text, &served, &state, &translated, &config)
 }
 
+/// Refuses a line that goes on in the next one. DeltaCopy writes none; a path of Windows that was
+/// typed with a backslash at its end would swallow what follows, such as `auth users`.
+fn refuse_continued(text: &str, statements: &[Statement]) -> anyhow::Result<()> {
+    let ends_so = text.split('\n').zip(1..).filter(|(line, _)| line.trim_end().ends_with('\\'));
+    for (_, number) in ends_so {
+        // What is no statement is a comment.
+        if let Some(found) = statements.iter().find(|statement| statement.place.line == number) {
+            bail!("{}: {}", found.place, words::CONTINUED);
+        }
+    }
+    Ok(())
+}
+
 fn read(conf: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = conf.display();
     let length = match conf.metadata() {
         Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!(
             "{shown} is not there: name the folder that DeltaCopy's server is installed in, such as \
              C:\\DeltaCopy"
         ),
@@ -116,7 +131,7 @@ fn write(
     if file.symlink_metadata().is_ok() {
         bail!("{shown} exists and is left as it is; name another file with --config");
     }
-    let mut done: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let mut made: Vec<&PathBuf> = Vec::new();
     let written = (|| {
         if !translated.secrets.is_empty() {
             let served: Vec<&Path> = served.iter().map(PathBuf::as_path).collect();
@@ -125,23 +140,42 @@ fn write(
                 .with_context(|| format!("cannot protect {}", state.display()))?;
         }
         for SecretsCopy { from, to } in &translated.secrets {
-            let content = secrets::read(from)?;
-            secret::write(to, &content[..], false).with_context(|| {
-                format!("cannot write {} (nothing is overwritten)", to.display())
-            })?;
-            done.push((from.clone(), to.clone()));
+            if copy(from, to)? {
+                made.push(to);
+            }
         }
         init::write_new(&file, text).with_context(|| format!("cannot write {shown}"))
     })();
     if let Err(error) = written {
-        for (_, made) in &done {
+        for copy in made {
             // The first error is the one to tell.
-            let _ = std::fs::remove_file(made);
+            let _ = std::fs::remove_file(copy);
         }
         return Err(error);
     }
-    let made = Made { file: &file, secrets: &done, notes: &translated.notes };
+    let made = Made { file: &file, secrets: &translated.secrets, notes: &translated.notes };
     Ok((words::instructions(&made, config, System::HERE), String::new()))
+}
+
+/// Copies a secrets file; whether that was needed. A copy that an earlier import has made of the same
+/// passwords stays.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<bool> {
+    let content = secrets::read(from)?;
+    match secret::write(to, &content[..], false) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let shown = to.display();
+            let there = secret::read_as(to, "the passwords of an earlier import in")?;
+            if *there != *content {
+                bail!(
+                    "{shown} exists, with other passwords, and is left as it is: remove it if no \
+                     configuration names it any more, or name another folder with --state-dir"
+                );
+            }
+            Ok(false)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot write {}", to.display())),
+    }
 }
 
 #[cfg(test)]

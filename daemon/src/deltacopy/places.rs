@@ -138,7 +138,7 @@ impl Maps {
             let Some((from, to)) = value.split_once('=') else {
                 bail!("{}: FROM=TO is needed, such as C:=/srv/mail", wrong());
             };
-            let from = Place::parse(from).with_context(wrong)?;
+            let (from, to) = (Place::parse(from).with_context(wrong)?, to.trim());
             let is_full = match system {
                 System::Unix => to.starts_with('/'),
                 System::Windows => matches!(

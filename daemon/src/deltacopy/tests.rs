@@ -63,20 +63,47 @@ fn takes_over_what_deltacopy_wrote() {
         "left out: transfer logging = yes",
         "[Open]: nobody is asked for a password: each machine of its hosts allow can read everything",
         "This is not there yet",
-        "basculed service install \"--config=",
+        "basculed service install --config=",
         "protocol 30 or newer",
     ] {
         assert!(said.contains(note), "{note}: {said}");
     }
     assert!(written.contains("# It was: path = /cygdrive/c/Données 100%\n"), "{written}");
     assert!(written.contains("read as windows-1252"), "{written}");
-    // Nothing is overwritten: neither the configuration nor, with another one, the passwords.
+}
+
+#[test]
+fn a_second_import_overwrites_nothing() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let import = import(scratch.path(), CONF_OF_DELTACOPY);
+    run(&import).expect("imported");
     let again = run(&import).expect_err("it exists").to_string();
     assert!(again.contains("left as it is"), "{again}");
-    let other = ImportDeltacopy { config: root.join("other.conf"), ..import };
-    let again = format!("{:#}", run(&other).expect_err("they exist"));
-    assert!(again.contains("nothing is overwritten"), "{again}");
-    assert!(!other.config.exists() && secrets.exists());
+    // The same passwords are there already.
+    let second = ImportDeltacopy { config: scratch.path().join("second.conf"), ..import };
+    run(&second).expect("imported again");
+    let secrets = scratch.path().join("state/deltacopy/Mail.secrets");
+    std::fs::write(&secrets, "joe:changed since\n").expect("written");
+    let third = ImportDeltacopy { config: scratch.path().join("third.conf"), ..second };
+    let error = format!("{:#}", run(&third).expect_err("others"));
+    assert!(error.contains("other passwords") && !error.contains("changed since"), "{error}");
+    assert!(!third.config.exists());
+    assert_eq!(std::fs::read(&secrets).expect("still there"), b"joe:changed since\n");
+}
+
+#[test]
+fn a_module_that_comes_twice_is_one_and_a_name_with_accents_is_noted() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let conf = "[Mél]\npath = c:/a\n[B]\npath = c:/b\n\
+                [Mél]\nauth users = joe\nsecrets file = secrets/Mail.secret\n";
+    let import = import(scratch.path(), conf.as_bytes());
+    let (said, _) = run(&import).expect("imported");
+    let config = config::load(&import.config, &[]).expect("usable");
+    let rules = &config.module("Mél".as_bytes()).expect("the module").rules;
+    assert_eq!(rules.auth_users.as_deref(), Some("joe"));
+    assert_eq!(config.modules.len(), 2);
+    assert!(!said.contains("[Mél]: nobody is asked"), "{said}");
+    assert!(said.contains("[Mél]: the name has accents"), "{said}");
 }
 
 #[test]
@@ -117,7 +144,9 @@ fn the_global_part_counts_for_modules_and_an_empty_value_takes_it_back() {
 
 #[test]
 fn names_what_stands_in_the_way_and_writes_nothing() {
-    let cases: [(&[u8], &str); 9] = [
+    let cases: [(&[u8], &str); 10] = [
+        // The next line would be a part of the path.
+        (b"[M]\npath = C:\\mail\\ \r\nauth users = joe\r\n", "deltacd.conf:2: the line ends with"),
         (b"[M]\npath = /cygdrive/c/x\nread only = maybe\n", "must be yes or no"),
         (b"[M]\npath = /cygdrive/c/x\nhosts allow = 1.2.3.4/99\n", "deltacd.conf:3: hosts allow"),
         (b"[M]\npath = mail\n", "no full path"),
@@ -164,4 +193,5 @@ fn tells_when_passwords_would_be_served() {
     // Nor does the new file get there.
     let error = run(&ImportDeltacopy { print: false, ..import }).expect_err("served").to_string();
     assert!(error.contains("would be served too"), "{error}");
+    assert!(!root.join("state").exists(), "nothing is made in what is served");
 }

@@ -9,6 +9,7 @@ use bascule_platform::mounts;
 use super::places::{Maps, System};
 use super::{secrets, words};
 use crate::config::{Parameter, Settings, Statement, StatementKind, Support};
+use crate::init;
 
 /// Where things come from and go to.
 #[derive(Debug)]
@@ -63,6 +64,33 @@ impl Section<'_> {
     }
 }
 
+/// The sections that statements belong to. A module that comes twice is one: what is said of it later
+/// counts, as for rsyncd.
+fn sections(statements: &[Statement]) -> anyhow::Result<Vec<Section<'_>>> {
+    let mut sections = vec![Section::default()];
+    let mut current = 0;
+    for statement in statements {
+        match &statement.kind {
+            StatementKind::Section(name) => {
+                let again = sections.iter().position(|section| {
+                    section.name == Some(name.as_str()) && !section.is_global()
+                });
+                current = again.unwrap_or_else(|| {
+                    sections.push(Section { name: Some(name), lines: Vec::new() });
+                    sections.len() - 1
+                });
+            }
+            StatementKind::Parameter { name, value } => {
+                sections[current].lines.push((statement, name, value));
+            }
+            StatementKind::Include(_) | StatementKind::Merge(_) => {
+                bail!("{}: {}", statement.place, words::INCLUDES);
+            }
+        }
+    }
+    Ok(sections)
+}
+
 /// Translates the statements of a `deltacd.conf`.
 ///
 /// # Errors
@@ -71,22 +99,7 @@ pub(super) fn translate(
     statements: &[Statement],
     places: &Places<'_>,
 ) -> anyhow::Result<Translated> {
-    let mut sections = vec![Section::default()];
-    for statement in statements {
-        match &statement.kind {
-            StatementKind::Section(name) => {
-                sections.push(Section { name: Some(name), lines: Vec::new() });
-            }
-            StatementKind::Parameter { name, value } => {
-                if let Some(section) = sections.last_mut() {
-                    section.lines.push((statement, name, value));
-                }
-            }
-            StatementKind::Include(_) | StatementKind::Merge(_) => {
-                bail!("{}: {}", statement.place, words::INCLUDES);
-            }
-        }
-    }
+    let sections = sections(statements)?;
     let mut translator =
         Translator { places, done: Translated::default(), indent: "", defaults: Vec::new() };
     for section in &sections {
@@ -229,11 +242,9 @@ impl Translator<'_> {
         let notes = &mut self.done.notes;
         notes.extend(unknown.iter().map(|user| words::no_password(user, &from)));
         notes.extend(odd.iter().map(|user| words::not_ascii(user, &from)));
-        let Some(to) = to.to_str() else {
-            bail!("{}: such a path cannot stand in a configuration", to.display());
-        };
+        let to = init::value(&to)?;
         self.was("secrets file", named, words::COPIED);
-        self.line("secrets file", to);
+        self.raw_line("secrets file", &to);
         if self.places.system == System::Windows {
             self.comment(words::ACL);
             self.line("strict modes", "no");
@@ -259,6 +270,9 @@ impl Translator<'_> {
 
     /// What every module needs at its end.
     fn close(&mut self, section: &Section<'_>, shown: &str) {
+        if !shown.is_ascii() {
+            self.done.notes.push(words::module_not_ascii(shown));
+        }
         if self.effective(section, "auth users").is_none() {
             let writable = self.effective(section, "read only").is_some_and(words::is_no);
             let some_hosts = self.effective(section, "hosts allow").is_some();
@@ -290,7 +304,10 @@ impl Translator<'_> {
 
     fn line(&mut self, name: &str, value: &str) {
         // The rsync of DeltaCopy knows no %VAR%.
-        let value = value.replace('%', "%%");
+        self.raw_line(name, &value.replace('%', "%%"));
+    }
+
+    fn raw_line(&mut self, name: &str, value: &str) {
         let line = format!("{}{name} = {value}", self.indent);
         self.done.text.push_str(line.trim_end());
         self.done.text.push('\n');

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use bascule_platform::shell;
+
 use super::Made;
 use super::places::System;
+use super::translate::SecretsCopy;
 use crate::config::Config;
 
 pub(super) const INCLUDES: &str =
@@ -46,6 +49,17 @@ pub(super) fn open(module: &str, writable: bool, some_hosts: bool) -> String {
     format!("[{module}]: nobody is asked for a password: {who} can {what} everything in it")
 }
 
+pub(super) fn module_not_ascii(module: &str) -> String {
+    format!(
+        "[{module}]: the name has accents: clients may write them in another encoding and not find it; \
+         choose plain letters"
+    )
+}
+
+/// A line that ends with a backslash.
+pub(super) const CONTINUED: &str = "the line ends with a backslash, which makes the next line a part of it; write a path without \
+     the backslash at its end, everything else on one line";
+
 pub(super) fn no_password(user: &str, file: &Path) -> String {
     format!("{user} has no password in {} and cannot log in", file.display())
 }
@@ -85,7 +99,7 @@ pub(super) fn instructions(made: &Made<'_>, config: &Config, system: System) -> 
         let path = module.rules.path.as_deref().unwrap_or_default().replace("%%", "%");
         text.push_str(&format!("  {:<15} {path}\n", module.name));
     }
-    for (from, to) in made.secrets {
+    for SecretsCopy { from, to } in made.secrets {
         text.push_str(&format!(
             "\nThe passwords of {} are now also in {}.\n",
             from.display(),
@@ -101,7 +115,8 @@ pub(super) fn instructions(made: &Made<'_>, config: &Config, system: System) -> 
         }
         System::Unix => "\nInstall the service:\n\n",
     });
-    text.push_str(&format!("  basculed service install \"--config={file}\"\n"));
+    let option = shell::word(&format!("--config={file}"));
+    text.push_str(&format!("  basculed service install {option}\n"));
     text.push_str(match system {
         System::Windows => {
             "\nDeltaCopy's clients go on unchanged. Back again: basculed service uninstall, then\n\
