@@ -106,13 +106,21 @@ fn described(install: &Install, is_needed: bool) -> anyhow::Result<Service> {
         program,
         user: install.user.clone(),
         password,
-        writes: writes(&config, &install.writes),
+        writes: writes(&config, &full(&install.writes)?),
         capabilities: CAPABILITIES.to_vec(),
         user_capabilities,
         makes_special_files: true,
         hopeless: Some(ExitCode::Syntax.code()),
         sockets,
     })
+}
+
+/// Full paths: systemd ignores others.
+fn full(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let full = |path: &PathBuf| {
+        std::path::absolute(path).with_context(|| format!("--writes={}", path.display()))
+    };
+    paths.iter().map(full).collect()
 }
 
 /// How the manager starts the daemon.

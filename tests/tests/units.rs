@@ -127,6 +127,30 @@ fn installs_into_another_root_and_leaves_nothing_behind() {
     assert!(!units.join("third.service").exists());
 }
 
+#[test]
+fn a_place_to_write_to_is_named_in_full() {
+    // systemd ignores others.
+    let unit = printed(&["--config=/no/such/file", "--writes=hooks"]);
+    let here = std::env::current_dir().expect("a folder").join("hooks");
+    let line = format!("ReadWritePaths=-{}", here.display());
+    assert!(unit.lines().any(|found| found == line), "{line}: {unit}");
+}
+
+#[test]
+fn a_closed_pipe_is_no_trouble() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(program("basculed"))
+        .args(["service", "install", "--print", "--config=/no/such/file"])
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), &*said), (Some(0), ""));
+}
+
 fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -58,7 +58,7 @@ pub fn log_folder(name: &str) -> PathBuf {
 pub fn show_log(folder: &Path, logs: Logs) -> Result<(), ServiceError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source| ServiceError::File { path, source }
+        move |error| ServiceError::File { path, error }
     };
     let mut path = newest(folder).map_err(failed(folder))?;
     let mut file = File::open(&path).map_err(failed(&path))?;

@@ -170,12 +170,12 @@ pub enum ServiceError {
     #[error("{} was not made by this program and is left as it is; remove it, or choose another --name", .0.display())]
     InTheWay(PathBuf),
     /// A file could not be written or removed.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}{}", path.display(), hint(error))]
     File {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// A command of the manager failed.
     #[error("{command}: {said}")]
@@ -193,6 +193,15 @@ pub enum ServiceError {
         /// The answer.
         why: String,
     },
+}
+
+/// What to do about an error that is the caller's lack of rights.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied if cfg!(windows) => " (are you an administrator?)",
+        io::ErrorKind::PermissionDenied => " (are you root?)",
+        _ => "",
+    }
 }
 
 /// The manager of this system. With `root`, services are installed into the system below that

@@ -35,6 +35,8 @@ const PRESHUTDOWN: Duration = Duration::from_secs(30);
 const BEAT: Duration = Duration::from_secs(2);
 /// What it is told to expect until then.
 const HINT: Duration = Duration::from_secs(10);
+/// The account of a service for which none is named; it has no password.
+const LOCAL_SYSTEM: &str = "LocalSystem";
 /// ERROR_SERVICE_ALREADY_RUNNING.
 const ALREADY_RUNNING: i32 = 1056;
 /// ERROR_SERVICE_DOES_NOT_EXIST.
@@ -96,8 +98,13 @@ impl Manager for Scm {
             executable_path: service.program.clone(),
             launch_arguments: service.arguments.clone(),
             dependencies: Vec::new(),
-            account_name: service.user.as_ref().map(OsString::from),
-            account_password: service.password.as_ref().map(|text| OsString::from(text.as_str())),
+            // Named, also where it is the default: else a service that had another account before
+            // would keep that.
+            account_name: Some(service.user.as_deref().unwrap_or(LOCAL_SYSTEM).into()),
+            account_password: match (&service.user, &service.password) {
+                (None, _) => Some(OsString::new()),
+                (Some(_), password) => password.as_ref().map(|text| text.as_str().into()),
+            },
         };
         let access = ServiceAccess::CHANGE_CONFIG
             | ServiceAccess::QUERY_STATUS

@@ -140,7 +140,7 @@ impl Systemd {
             .and_then(|()| std::fs::write(&path, text));
         match written {
             Ok(()) => Ok(path),
-            Err(source) => Err(ServiceError::File { path, source }),
+            Err(error) => Err(ServiceError::File { path, error }),
         }
     }
 }
@@ -318,7 +318,7 @@ fn ours(path: &Path) -> Result<(), ServiceError> {
         Ok(text) if text.starts_with(unit::MARK.as_bytes()) => Ok(()),
         Ok(_) => Err(ServiceError::InTheWay(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(ServiceError::File { path: path.to_owned(), source }),
+        Err(error) => Err(ServiceError::File { path: path.to_owned(), error }),
     }
 }
 
@@ -328,7 +328,7 @@ fn remove(path: &Path) -> Result<bool, ServiceError> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(ServiceError::File { path: path.to_owned(), source }),
+        Err(error) => Err(ServiceError::File { path: path.to_owned(), error }),
     }
 }
 
