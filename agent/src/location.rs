@@ -70,11 +70,13 @@ impl Location {
         };
         let path = bytes[head..].strip_prefix(b"/").unwrap_or(&bytes[head..]).to_vec();
         if let Some(rest) = typed.strip_prefix(scheme) {
-            let remote = url(rest, path).with_context(|| typed.to_owned())?;
+            // What is before the host is not shown: it may be a password.
+            let shown = typed.rsplit_once('@').map_or(rest, |(_, shown)| shown);
+            let remote = url(rest, path).with_context(|| format!("{scheme}{shown}"))?;
             return Ok(Self::Remote(Remote { security, ..remote }));
         }
         if let Some((host, module)) = split_host(typed) {
-            let (user, host) = user_of(host);
+            let (user, host) = user_of(host)?;
             let (host, module) = (bare(host).to_owned(), module.to_owned());
             return Ok(Self::Remote(Remote { user, host, port: None, module, path, security }));
         }
@@ -119,7 +121,7 @@ fn end_of_module(rest: &[u8]) -> usize {
 
 fn url(rest: &str, path: Vec<u8>) -> anyhow::Result<Remote> {
     let (authority, module) = rest.split_once('/').unwrap_or((rest, ""));
-    let (user, host_port) = user_of(authority);
+    let (user, host_port) = user_of(authority)?;
     let (host, port) = match host_port.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => {
             (host, Some(port.parse().with_context(|| format!("{port:?} is no port"))?))
@@ -143,10 +145,18 @@ fn split_host(typed: &str) -> Option<(&str, &str)> {
     Some((&typed[..at], &typed[at + 2..]))
 }
 
-fn user_of(authority: &str) -> (Option<String>, &str) {
+/// The user and what follows it.
+///
+/// # Errors
+/// When there is a password, which lists of processes and logs would show.
+fn user_of(authority: &str) -> anyhow::Result<(Option<String>, &str)> {
     match authority.rsplit_once('@') {
-        Some((user, host)) => (Some(user.to_owned()), host),
-        None => (None, authority),
+        Some((user, _)) if user.contains(':') => bail!(
+            "a password has no place in a URL: write USER@HOST, and the password into a file \
+             (`password.file` of a job, or --password-file)"
+        ),
+        Some((user, host)) => Ok((Some(user.to_owned()), host)),
+        None => Ok((None, authority)),
     }
 }
 
@@ -188,6 +198,17 @@ mod tests {
         assert_eq!(remote("rsync://h/m/x").security, Security::Plain);
         assert_eq!(remote(&format!("rsyncs://h/#{pin}")).module, "");
         assert!(Location::parse(OsStr::new("rsyncs://h/m/#sha256=12")).is_err());
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_not_shown() {
+        for typed in ["rsync://bob:hunter2@h/m/", "rsyncs://bob:hunter2@h:1/m/", "b:hunter2@h::m"] {
+            let error = format!("{:#}", Location::parse(OsStr::new(typed)).expect_err("refused"));
+            assert!(error.contains("no place in a URL") && !error.contains("hunter2"), "{error}");
+        }
+        let error =
+            format!("{:#}", Location::parse(OsStr::new("rsync://u@h:x/m")).expect_err("no port"));
+        assert!(error.contains("rsync://h:x/m"), "{error}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use clap::ArgMatches;
 
 use super::config::{Config, Job};
 use super::line;
+use super::mistake::{describe, line_of, meant};
 use super::schedule::Plan;
 use crate::cli::Mirror;
 use crate::converge::verdict::Goal;
@@ -32,8 +33,13 @@ impl Loaded {
             None => default_file()?,
         };
         let shown = file.display();
-        let text = std::fs::read_to_string(&file).with_context(|| {
+        let bytes = std::fs::read(&file).with_context(|| {
             format!("cannot read {shown}; write one with `bascule init`, or name it with --config")
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            anyhow::anyhow!("{shown} cannot be used: line {line} is not UTF-8; save it as UTF-8")
         })?;
         let config = parse(&text).with_context(|| format!("{shown} cannot be used"))?;
         Ok(Self { file, config })
@@ -88,56 +94,41 @@ pub fn default_file() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// What makes no sense, and where.
 pub fn parse(text: &str) -> anyhow::Result<Config> {
-    let config: Config = toml::from_str(text).map_err(|error| {
-        let hint = unknown_name(error.message()).unwrap_or_default();
-        anyhow::anyhow!("{error}{hint}")
-    })?;
+    let config: Config =
+        toml::from_str(text).map_err(|error| anyhow::anyhow!(describe(text, &error)))?;
     if let Some(metrics) = &config.metrics {
         parse_address(&metrics.listen)
             .map_err(|error| anyhow::anyhow!("[metrics] listen: {error}"))?;
     }
     for (name, job) in &config.jobs {
-        check(name, job)
-            .with_context(|| format!("[jobs.{name}] (line {})", line_of(text, name)))?;
+        check(name, job).with_context(|| {
+            let line = line_of(text, &["jobs", name]);
+            format!("[jobs.{}] (line {line})", shown(name))
+        })?;
     }
-    let line = text.lines().position(|line| line.trim().starts_with("[notify"));
-    config.notify.check().with_context(|| format!("line {}", line.map_or(1, |line| line + 1)))?;
+    config.notify.check().with_context(|| format!("line {}", line_of(text, &["notify"])))?;
     Ok(config)
+}
+
+/// Whether a job can be called that: it becomes a part of names of files.
+pub fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    !name.is_empty() && name.len() <= 100 && name.chars().all(fits)
 }
 
 /// What `bascule mirror` would be told.
 fn check(name: &str, job: &Job) -> anyhow::Result<(Box<Mirror>, ArgMatches)> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if name.is_empty() || name.len() > 100 || !name.chars().all(fits) {
-        bail!("the name of a job is made of letters, digits, '_' and '-'");
+    if !is_name(name) {
+        bail!("the name of a job is made of up to 100 letters, digits, '_' and '-'");
     }
     Plan::of(job)?;
     Goal::of(job)?;
     line::parsed(job, &line::Wanted::default())
 }
 
-/// The line in which the table of a job begins; 1 if it is written in another way.
-fn line_of(text: &str, job: &str) -> usize {
-    let headings = [format!("[jobs.{job}]"), format!("[jobs.\"{job}\"]")];
-    let found = text.lines().position(|line| headings.iter().any(|head| line.trim() == *head));
-    found.map_or(1, |line| line + 1)
-}
-
-/// For the text about an unknown name: what was probably meant.
-fn unknown_name(message: &str) -> Option<String> {
-    let rest = message.strip_prefix("unknown field ")?;
-    let mut quoted = rest.split('`').skip(1).step_by(2);
-    let typed = quoted.next()?;
-    Some(meant(typed, quoted)).filter(|text| !text.is_empty())
-}
-
-/// "; did you mean …?", if one of `known` is near enough.
-fn meant<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let near = known.map(|name| (strsim::jaro_winkler(typed, name), name));
-    match near.max_by(|(left, _), (right, _)| left.total_cmp(right)) {
-        Some((nearness, name)) if nearness > 0.7 => format!("; did you mean \"{name}\"?"),
-        _ => String::new(),
-    }
+/// The name of a job as a key, in quotes where it needs them.
+fn shown(name: &str) -> String {
+    if is_name(name) { name.to_owned() } else { format!("\"{}\"", name.escape_debug()) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Jobs: what is mirrored again and again, as `bascule.toml` says.
 //!
-//! [`config`] is what stands there, [`load`] reads and checks it, [`mod@line`] makes a command line of
+//! [`config`] is what stands there, [`load`] reads and checks it, [`mistake`]
+//! says what is wrong with it, [`mod@line`] makes a command line of
 //! a job. [`run`] runs one under its [`lock`] and keeps it in the history, [`cut_off`]
 //! notices those that never ended, [`diff`] compares.
 //! [`schedule`] says when a job is due.
@@ -16,6 +17,7 @@ pub mod init;
 pub mod line;
 pub mod load;
 pub mod lock;
+pub mod mistake;
 pub mod options;
 pub mod probe;
 pub mod run;
