@@ -76,10 +76,11 @@ impl Goal {
         if *times == 0 {
             anyhow::bail!("`goal.times` has to be at least 1");
         }
+        let under = super::options::time(under)
+            .map_err(|error| anyhow::anyhow!("`goal.under`: {error}"))?;
         let bytes = max_bytes.as_deref().map(crate::cli::bytes).transpose();
         Ok(Self {
-            under: super::options::time(under)
-                .map_err(|error| anyhow::anyhow!("`goal.under`: {error}"))?,
+            under,
             files: *max_files,
             bytes: bytes.map_err(|error| anyhow::anyhow!("`goal.max_bytes`: {error}"))?,
             times: usize::from(*times),

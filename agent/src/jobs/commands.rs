@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::stop::Stop;
 
@@ -30,6 +30,9 @@ pub async fn run(cli: &Run, stop: Stop) -> anyhow::Result<ExitCode> {
     let loaded = Loaded::open(cli.configuration.config.as_deref())?;
     let names: Vec<String> =
         if cli.all { loaded.config.jobs.keys().cloned().collect() } else { cli.jobs.clone() };
+    if names.is_empty() {
+        bail!("there is no job in {}: docs/jobs.md shows one", loaded.file.display());
+    }
     for name in &names {
         loaded.job(name)?;
     }

@@ -8,16 +8,22 @@ use serde::Deserialize;
 
 use crate::notices::config::Notify;
 
+/// The most days that runs may stay in the history.
+pub const KEEP_DAYS_MOST: u32 = 36_500;
+/// The most components of a path that may name an account.
+pub const ACCOUNT_DEPTH_MOST: usize = 8;
+
 /// The configuration of the agent: its jobs, and what it keeps about their runs.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the history of the runs and the locks of the jobs are; by default in the user's state
-    /// folder.
+    /// Where the history of the runs and the locks of the jobs are: a whole path, or one beside this
+    /// file; by default in the user's state folder.
     #[serde(default)]
     pub state: Option<PathBuf>,
     /// For how many days runs stay in the history.
     #[serde(default = "keep_days")]
+    #[schemars(range(min = 1, max = KEEP_DAYS_MOST))]
     pub keep_days: u32,
     /// Where the service tells what it does; nowhere if this is left out.
     #[serde(default)]
@@ -54,7 +60,7 @@ pub struct Job {
     /// How many components of a path name an account, for the figures by account: 1 for
     /// `user/inbox/1.imap`, 2 for `domain/user/inbox/1.imap`.
     #[serde(default = "account_depth")]
-    #[schemars(range(max = 8))]
+    #[schemars(range(max = ACCOUNT_DEPTH_MOST))]
     pub account_depth: usize,
     /// Names that are left out, as in `--exclude`.
     #[serde(default)]
@@ -125,6 +131,7 @@ pub struct Goal {
     /// And no more than so many bytes of files, such as `500m`.
     pub max_bytes: Option<String>,
     /// So many times in a row.
+    #[schemars(range(min = 1))]
     pub times: u16,
 }
 

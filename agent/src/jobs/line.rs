@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use bascule_engine::backup::TRASH;
 use bascule_platform::secret::{self, sealed};
 use bascule_platform::shell::posix_word;
 use bascule_wire::options::DeleteGuard;
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::config::{Job, Secret};
 use crate::cli::{self, Mirror};
-use crate::location::{Location, Security};
+use crate::location::{Location, Remote, Security};
 use crate::options;
 
 /// What one run is asked for beside what stands in the job.
@@ -41,7 +42,9 @@ const OWN_KEYS: [(&str, &str); 8] = [
 ];
 
 /// Options that a stock rsync does not know, and whether the next word may be their value.
-const ONLY_OURS: [(&str, bool); 14] = [
+const ONLY_OURS: [(&str, bool); 16] = [
+    ("--json", false),
+    ("--no-partial-dir", false),
     ("--bwlimit-hours", true),
     ("--delete-guard", true),
     ("--trash", false),
@@ -128,12 +131,38 @@ pub fn arguments(job: &Job, wanted: &Wanted) -> anyhow::Result<Vec<OsString>> {
 pub fn parsed(job: &Job, wanted: &Wanted) -> anyhow::Result<(Box<Mirror>, ArgMatches)> {
     let (mirror, matches) = cli::parse_mirror(arguments(job, wanted)?)?;
     // Nothing that a run would stumble over is to come up in the night.
-    for path in &mirror.paths {
-        Location::parse(path)?;
+    if mirror.paths.len() != job.sources.len() + 1 {
+        bail!("`options` holds something that is no option; what is mirrored belongs to `sources`");
     }
+    if mirror.run.dry_run && !wanted.dry_run {
+        bail!(
+            "-n among the `options`: every run would change nothing and count as complete; use \
+             `bascule diff JOB`"
+        );
+    }
+    ends(&mirror.paths)?;
     options::options(&mirror.run, &mirror.connection)?;
     options::filters(&mirror.run.names, &matches, None)?;
     Ok((mirror, matches))
+}
+
+/// Sees to it that there is something to mirror, and that one end is on this machine.
+fn ends(paths: &[OsString]) -> anyhow::Result<()> {
+    let mut remote = Vec::new();
+    for path in paths {
+        match Location::parse(path)? {
+            Location::Local(path) if path.is_empty() => bail!("an end of the mirror has no name"),
+            Location::Local(_) => remote.push(false),
+            Location::Remote(Remote { module, host, .. }) if module.is_empty() => {
+                bail!("{host}: the module is missing; `bascule list` shows the daemon's modules")
+            }
+            Location::Remote(_) => remote.push(true),
+        }
+    }
+    if remote.split_last().is_some_and(|(target, sources)| *target && sources.contains(&true)) {
+        bail!("sources and target cannot both be remote");
+    }
+    Ok(())
 }
 
 /// The line for a shell that does the same by `bascule mirror`.
@@ -142,8 +171,13 @@ pub fn parsed(job: &Job, wanted: &Wanted) -> anyhow::Result<(Box<Mirror>, ArgMat
 /// As [`arguments`].
 pub fn of_bascule(job: &Job) -> anyhow::Result<String> {
     let words = arguments(job, &Wanted::default())?;
-    let words = words.into_iter().filter(|word| word != "--");
+    let words = words.into_iter().filter(|word| word != "--" || needs_dashes(job));
     Ok(shell(["bascule".into(), "mirror".into()].into_iter().chain(words)))
+}
+
+/// Whether "--" has to part the ends from the options: one of them looks like an option.
+fn needs_dashes(job: &Job) -> bool {
+    job.sources.iter().chain([&job.target]).any(|end| end.starts_with('-'))
 }
 
 /// The line for a shell by which a stock rsync comes as near as it can; what only Bascule does is
@@ -160,6 +194,10 @@ pub fn of_rsync(job: &Job) -> anyhow::Result<String> {
     if !mirror.run.no_partial_dir && !mirror.run.inplace {
         words.push("--partial-dir=.bascule-partial".into());
     }
+    // Bascule leaves the trash of a target alone, whichever run made it; rsync has to be told.
+    for side in ['H', 'P'] {
+        words.push(format!("--filter={side} /{TRASH}/").into());
+    }
     if job.durable {
         words.push("--fsync".into());
     }
@@ -167,7 +205,7 @@ pub fn of_rsync(job: &Job) -> anyhow::Result<String> {
     let mut skip_value = false;
     for word in arguments(job, &Wanted::default())? {
         let text = word.to_string_lossy();
-        if std::mem::take(&mut skip_value) || text == "--" {
+        if std::mem::take(&mut skip_value) || (text == "--" && !needs_dashes(job)) {
             continue;
         }
         let name = text.split('=').next().unwrap_or_default();
@@ -298,10 +336,23 @@ mod tests {
         );
         assert_eq!(
             of_rsync(&job).expect("a line"),
-            "rsync-ssl -a --modify-window=-1 --delete-delay --partial-dir=.bascule-partial --fsync \
-             '--exclude=it'\\''s' --bwlimit=20m --password-file=/etc/pass -z --checksum-choice=md5 '/opt/my mail/' \
+            "rsync-ssl -a --modify-window=-1 --delete-delay --partial-dir=.bascule-partial \
+             '--filter=H /.bascule-trash/' '--filter=P /.bascule-trash/' --fsync '--exclude=it'\\''s' --bwlimit=20m --password-file=/etc/pass -z --checksum-choice=md5 '/opt/my mail/' \
              rsync://admin@target:8730/mail/here/"
         );
+    }
+
+    #[test]
+    fn what_is_ours_alone_is_not_told_to_rsync() {
+        let job = job("sources = [\"-a/\"]\ntarget = \"b\"\n\
+             options = [\"--json\", \"--no-partial-dir\", \"--retries\", \"3\", \"--no-delete\"]");
+        let line = of_rsync(&job).expect("a line");
+        assert_eq!(
+            line,
+            "rsync -a --modify-window=-1 '--filter=H /.bascule-trash/' \
+             '--filter=P /.bascule-trash/' -- -a/ b"
+        );
+        assert!(of_bascule(&job).expect("a line").ends_with(" -- -a/ b"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use bascule_platform::metrics::endpoint::parse_address;
 use clap::ArgMatches;
 
-use super::config::{Config, Job};
+use super::config::{ACCOUNT_DEPTH_MOST, Config, Job, KEEP_DAYS_MOST};
 use super::line;
 use super::mistake::{describe, line_of, meant};
 use super::schedule::Plan;
@@ -52,24 +52,28 @@ impl Loaded {
     pub fn job(&self, name: &str) -> anyhow::Result<&Job> {
         let Some(job) = self.config.jobs.get(name) else {
             let known: Vec<&str> = self.config.jobs.keys().map(String::as_str).collect();
+            let (name, file) = (name.escape_debug(), self.file.display());
+            if known.is_empty() {
+                bail!("there is no job \"{name}\" in {file}, and no other: docs/jobs.md shows one");
+            }
             bail!(
-                "there is no job \"{}\" in {}{}; the jobs are: {}",
-                name.escape_debug(),
-                self.file.display(),
-                meant(name, known.iter().copied()),
+                "there is no job \"{name}\" in {file}{}; the jobs are: {}",
+                meant(&name.to_string(), known.iter().copied()),
                 known.join(", ")
             );
         };
         Ok(job)
     }
 
-    /// The folder of the history and the locks.
+    /// The folder of the history and the locks. One that is not named by its whole path is beside
+    /// the configuration: whoever runs a job, from whatever folder, has to take the same lock.
     ///
     /// # Errors
     /// When neither the configuration nor the environment names one.
     pub fn state(&self) -> anyhow::Result<PathBuf> {
         if let Some(state) = &self.config.state {
-            return Ok(state.clone());
+            let file = std::path::absolute(&self.file).context("the configuration's path")?;
+            return Ok(file.parent().map_or_else(|| state.clone(), |beside| beside.join(state)));
         }
         bascule_platform::state::folder("bascule").with_context(|| {
             format!(
@@ -100,6 +104,11 @@ pub fn parse(text: &str) -> anyhow::Result<Config> {
         parse_address(&metrics.listen)
             .map_err(|error| anyhow::anyhow!("[metrics] listen: {error}"))?;
     }
+    // As many as the history can count back from any moment; at 0 no run would be kept at all.
+    if !(1..=KEEP_DAYS_MOST).contains(&config.keep_days) {
+        let line = line_of(text, &["keep_days"]);
+        bail!("line {line}: `keep_days` has to be from 1 to {KEEP_DAYS_MOST}");
+    }
     for (name, job) in &config.jobs {
         check(name, job).with_context(|| {
             let line = line_of(text, &["jobs", name]);
@@ -120,6 +129,9 @@ pub fn is_name(name: &str) -> bool {
 fn check(name: &str, job: &Job) -> anyhow::Result<(Box<Mirror>, ArgMatches)> {
     if !is_name(name) {
         bail!("the name of a job is made of up to 100 letters, digits, '_' and '-'");
+    }
+    if job.account_depth > ACCOUNT_DEPTH_MOST {
+        bail!("`account_depth` has to be from 0 to {ACCOUNT_DEPTH_MOST}");
     }
     Plan::of(job)?;
     Goal::of(job)?;
@@ -192,12 +204,43 @@ mod tests {
             ("{ percent = 5 }", "{ percent = 101 }", "--delete-guard"),
             ("trash_days = 30", "options = [\"--password-file=x\"]", "password"),
             ("[\"/opt/mail/example.com/\"]", "[]", "sources"),
+            ("trash_days = 30", "options = [\"-vn\"]", "bascule diff"),
+            ("trash_days = 30", "options = [\"/etc/\"]", "no option"),
+            ("trash_days = 30", "options = [\"--\", \"/etc/\"]", "no option"),
+            ("[\"/opt/mail/example.com/\"]", "[\"rsync://h/m/\"]", "both be remote"),
+            ("[\"/opt/mail/example.com/\"]", "[\"\"]", "no name"),
+            ("target/mail/#", "target/#", "module is missing"),
+            ("trash_days = 30", "account_depth = 9", "account_depth"),
+            ("trash_days = 30", "goal.under = \"0s\"", "goal.under"),
+            ("trash_days = 30", "goal.times = 0", "goal.times"),
         ] {
             let twisted = GOOD.replace(from, to);
             assert_ne!(twisted, GOOD);
             let error = format!("{:#}", parse(&twisted).expect_err(to));
             assert!(error.contains(reason) && error.contains("(line 2)"), "{to}: {error}");
         }
+    }
+
+    #[test]
+    fn days_that_no_history_can_keep_are_refused() {
+        for days in ["0", "36501", "4294967295"] {
+            let text = format!("keep_days = {days}\n{GOOD}");
+            let error = format!("{:#}", parse(&text).expect_err("refused"));
+            assert!(error.contains("line 1: `keep_days`"), "{error}");
+        }
+        assert!(parse(&format!("keep_days = 36500\n{GOOD}")).is_ok());
+    }
+
+    #[test]
+    fn the_state_folder_is_the_same_from_wherever() {
+        let folder = std::env::temp_dir();
+        let state = |state: &str| {
+            let config = parse(&format!("state = '{state}'\n{GOOD}")).expect("it makes sense");
+            Loaded { file: folder.join("x.toml"), config }.state().expect("a folder")
+        };
+        assert_eq!(state("here"), folder.join("here"));
+        let full = folder.join("there");
+        assert_eq!(state(full.to_str().expect("a text")), full);
     }
 
     #[test]
