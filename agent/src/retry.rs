@@ -7,6 +7,9 @@ use bascule_engine::stop::Stop;
 use bascule_session::client;
 use bascule_session::error::SessionError;
 
+/// What a daemon says that has too many clients.
+pub(crate) const BUSY: &str = "try again later";
+
 /// No wait is longer than this.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -50,7 +53,7 @@ pub fn can_heal(error: &SessionError) -> bool {
     }
     match error.exit {
         ExitCode::Socket | ExitCode::Stream | ExitCode::Timeout | ExitCode::ConnectTimeout => true,
-        ExitCode::ClientStart => error.from_peer && error.text.contains("try again later"),
+        ExitCode::ClientStart => error.from_peer && error.text.contains(BUSY),
         ExitCode::Interrupted => error.from_peer,
         _ => false,
     }

@@ -8,9 +8,10 @@ use bascule_engine::stop::Stop;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::goal::Goal;
 use super::model::{Forecast, Model};
 use super::options::Converge;
-use super::verdict::{Goal, Verdict, judge};
+use super::verdict::{Verdict, judge};
 use super::{LAST, conspicuous, model_of};
 use crate::history::store::{Past, Store};
 use crate::history::{Ended, Verdict as RunVerdict};
@@ -67,7 +68,11 @@ pub fn standing(
         reasons,
         next: of(Model::run),
         last: of(Model::final_run),
-        reached: model.as_ref().and_then(|model| model.reaches(goal.under, every, now, DAYS)),
+        // No further run gets around what somebody has to see to.
+        reached: model
+            .as_ref()
+            .filter(|_| verdict != Verdict::Blocked)
+            .and_then(|model| model.reaches(goal.under, every, now, DAYS)),
         hours: model.as_ref().map(|model| model.good_hours(goal.under)),
     })
 }
@@ -196,7 +201,8 @@ fn text(run: Option<&Past>, standing: &Standing) -> String {
             range(last)
         ));
     }
-    if standing.verdict != Verdict::Converged && standing.next.is_some() {
+    if matches!(standing.verdict, Verdict::Converging | Verdict::Stalled) && standing.next.is_some()
+    {
         text.push_str(&match standing.reached {
             Some(at) => format!("  within the limit: from about {}\n", moment(at)),
             None => format!("  within the limit: not in the next {DAYS} days\n"),

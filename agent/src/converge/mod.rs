@@ -1,10 +1,11 @@
 //! `bascule converge JOB`: runs again and again until a run is short enough for the switch, says so,
 //! and says what to expect.
 //!
-//! [`model`] learns from the history how long runs take, [`verdict`] judges the series, [`command`]
-//! is the loop.
+//! [`model`] learns from the history how long runs take, [`verdict`] judges the series by its
+//! [`goal`], [`command`] is the loop.
 
 pub mod command;
+pub mod goal;
 pub mod model;
 pub mod options;
 pub mod verdict;

@@ -102,7 +102,8 @@ impl Model {
 
     /// The work that comes up from `from` to `to`.
     fn work(&self, from: Timestamp, to: Timestamp) -> f64 {
-        let span = seconds_between(from, to);
+        // A clock that was put back gives no negative work.
+        let span = seconds_between(from, to).max(0.0);
         let steps = (span / STEP).ceil().clamp(1.0, 10_000.0);
         let step = span / steps;
         let middle = |number: f64| later(from, (number + 0.5) * step);
@@ -117,9 +118,9 @@ impl Model {
         self.per_work * self.rates.iter().sum::<f64>() / self.rates.len() as f64
     }
 
-    /// When a run first takes less than `limit` seconds, if runs follow each other with `pause`
-    /// seconds between them, from `now` on for `days` days.
-    pub fn reaches(&self, limit: f64, pause: f64, now: Timestamp, days: u32) -> Option<Timestamp> {
+    /// When a run first takes less than `limit` seconds, if runs begin no sooner than `every` seconds
+    /// after each other, from `now` on for `days` days.
+    pub fn reaches(&self, limit: f64, every: f64, now: Timestamp, days: u32) -> Option<Timestamp> {
         let end = later(now, f64::from(days) * 86_400.0);
         let (mut from, mut at) = (self.last, now);
         while at < end {
@@ -127,7 +128,7 @@ impl Model {
             if seconds < limit {
                 return Some(at);
             }
-            (from, at) = (at, later(at, (seconds + pause).max(60.0)));
+            (from, at) = (at, later(at, seconds.max(every).max(60.0)));
         }
         None
     }
@@ -218,10 +219,14 @@ fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
 }
 
-/// The moment `seconds` after `at`, as far as the calendar goes.
+/// The moment `seconds` after `at`, as far as the calendar goes: at its end for more seconds than it
+/// has, so that whoever goes on from moment to moment arrives.
 pub fn later(at: Timestamp, seconds: f64) -> Timestamp {
-    let span = SignedDuration::try_from_secs_f64(seconds).unwrap_or(SignedDuration::ZERO);
-    at.saturating_add(span).unwrap_or(at)
+    match SignedDuration::try_from_secs_f64(seconds) {
+        Ok(span) => at.saturating_add(span).unwrap_or(at),
+        Err(_) if seconds > 0.0 => Timestamp::MAX,
+        Err(_) => at,
+    }
 }
 
 fn hour(at: Timestamp, zone: &TimeZone) -> usize {
@@ -304,6 +309,24 @@ mod tests {
         assert!(model.load() > 1.0, "{}", model.load());
         let last = samples.last().expect("some");
         assert_eq!(model.reaches(600.0, 0.0, later(last.began, last.seconds), 2), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_makes_no_run_shorter() {
+        let samples = simulated(8, 600.0, |_| MIB);
+        let model = Model::learn(&samples, &TimeZone::UTC).expect("enough runs");
+        let before = later(model.last, -30.0 * 86_400.0);
+        assert!(model.run(before).seconds >= model.fixed, "{:?}", model.run(before));
+    }
+
+    #[test]
+    fn a_time_that_no_calendar_has_ends_the_look_ahead() {
+        let samples = simulated(8, 600.0, |_| MIB);
+        let model = Model::learn(&samples, &TimeZone::UTC).expect("enough runs");
+        for fixed in [1e300, f64::INFINITY, f64::NAN] {
+            let model = Model { fixed, ..model.clone() };
+            assert_eq!(model.reaches(600.0, 0.0, model.last, 7), None, "{fixed}");
+        }
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use crate::history::Verdict as Ended;
 use crate::history::store::Past;
+use crate::history::{Phases, Verdict as Ended};
 use crate::human::{duration, size};
-use crate::jobs::config::{self, Job};
+use crate::retry::BUSY;
 
+use super::goal::Goal;
 use super::model::Model;
 
 /// Where a series of runs stands.
@@ -53,49 +54,6 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What has to be reached.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Goal {
-    /// A run takes less than so many seconds.
-    pub under: f64,
-    /// And moves no more than so many files, deletions included.
-    pub files: Option<u64>,
-    /// And no more than so many bytes of files.
-    pub bytes: Option<u64>,
-    /// So many runs in a row.
-    pub times: usize,
-}
-
-impl Goal {
-    /// The goal of a job.
-    ///
-    /// # Errors
-    /// What makes no sense.
-    pub fn of(job: &Job) -> anyhow::Result<Self> {
-        let config::Goal { under, max_files, max_bytes, times } = &job.goal;
-        if *times == 0 {
-            anyhow::bail!("`goal.times` has to be at least 1");
-        }
-        let under = super::options::time(under)
-            .map_err(|error| anyhow::anyhow!("`goal.under`: {error}"))?;
-        let bytes = max_bytes.as_deref().map(crate::cli::bytes).transpose();
-        Ok(Self {
-            under,
-            files: *max_files,
-            bytes: bytes.map_err(|error| anyhow::anyhow!("`goal.max_bytes`: {error}"))?,
-            times: usize::from(*times),
-        })
-    }
-
-    fn is_met_by(&self, run: &Past) -> bool {
-        let is_quiet = matches!(run.verdict, Ended::Complete | Ended::InMotion);
-        is_quiet
-            && run.seconds.is_some_and(|seconds| seconds < self.under)
-            && self.files.is_none_or(|most| run.files_transferred + run.deleted <= most)
-            && self.bytes.is_none_or(|most| run.bytes_transferred <= most)
-    }
-}
-
 /// What is conspicuous about the last runs, beside their durations.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conspicuous {
@@ -135,23 +93,17 @@ pub fn judge(
         ended.iter().copied().filter(|run| run.verdict.went_through()).collect();
     let seconds: Vec<f64> = through.iter().filter_map(|run| run.seconds).collect();
     if in_a_row == 0
-        && let Some(reasons) = stalled(&seconds, goal, model, conspicuous)
+        && let Some(reasons) = stalled(&seconds, goal, model, conspicuous, looks_most(&through))
     {
         return (Verdict::Stalled, reasons);
     }
-    let mut reasons = Vec::new();
-    if in_a_row > 0 {
-        reasons.push(format!(
-            "{in_a_row} of the {} runs in a row that are needed were within the limits",
+    let reasons = match in_a_row {
+        0 => goal.misses(last),
+        some => vec![format!(
+            "{some} of the {} runs in a row that are needed were within the limits",
             goal.times
-        ));
-    } else if let Some(seconds) = seconds.last() {
-        reasons.push(format!(
-            "the last run took {}; the limit is {}",
-            duration(*seconds),
-            duration(goal.under)
-        ));
-    }
+        )],
+    };
     (Verdict::Converging, reasons)
 }
 
@@ -171,11 +123,11 @@ fn cut_off_again(runs: &[Past]) -> Option<String> {
 fn block(ended: &[&Past], last: &Past) -> Option<String> {
     let before = ended.len().checked_sub(2).map(|at| ended[at]);
     match last.verdict {
-        Ended::Held => Some(
-            "the guard held deletions back: look at `bascule diff`, then let them go once with \
-             `bascule run JOB --allow-deletes NUM`"
-                .to_owned(),
-        ),
+        Ended::Held => Some(format!(
+            "the guard held deletions back: look at `bascule diff {0}`, then let them go once with \
+             `bascule run {0} --allow-deletes NUM`",
+            last.job
+        )),
         // Once may be a coincidence.
         Ended::Partial if before.is_some_and(|run| run.verdict == Ended::Partial) => Some(format!(
             "{} of the last run could not be transferred: `bascule history --run {}` names them",
@@ -192,9 +144,13 @@ fn block(ended: &[&Past], last: &Past) -> Option<String> {
     }
 }
 
-/// Whether a failure may be over in a while: no connection, a daemon that is busy or was stopped.
+/// Whether a failure may be over in a while: no connection, a daemon that is busy or was stopped. A
+/// daemon that does not let anybody in ends with the code of a busy one, 5, and other words.
 fn may_pass(run: &Past) -> bool {
-    matches!(run.exit_code, Some(5 | 10 | 12 | 20 | 30 | 35))
+    match run.exit_code {
+        Some(5) => run.error.as_deref().is_some_and(|text| text.contains(BUSY)),
+        code => matches!(code, Some(10 | 12 | 20 | 30 | 35)),
+    }
 }
 
 /// Why the runs do not become shorter, if they do not.
@@ -203,6 +159,7 @@ fn stalled(
     goal: &Goal,
     model: Option<&Model>,
     conspicuous: &Conspicuous,
+    looks_most: bool,
 ) -> Option<Vec<String>> {
     let (last, before) = match seconds {
         [.., a, b, c, d, e, f] => (median([*d, *e, *f]), median([*a, *b, *c])),
@@ -224,7 +181,7 @@ fn stalled(
         duration(goal.under)
     )];
     if let Some(model) = model {
-        if model.fixed >= goal.under {
+        if looks_most && model.fixed >= goal.under {
             reasons.push(format!(
                 "looking through the tree takes {} even when nothing has changed",
                 duration(model.fixed)
@@ -252,6 +209,17 @@ fn stalled(
     Some(reasons)
 }
 
+/// Whether most of each of the last runs went by before the list was complete. Where all runs find the
+/// same work, such as one file that always changes, durations alone do not tell its time from that
+/// for the look.
+fn looks_most(through: &[&Past]) -> bool {
+    let last = &through[through.len().saturating_sub(3)..];
+    last.iter().all(|run| {
+        let Phases { connect, list, transfer, finish } = run.phases;
+        list >= 0.5 * (connect + list + transfer + finish)
+    })
+}
+
 fn median(mut three: [f64; 3]) -> f64 {
     three.sort_by(f64::total_cmp);
     three[1]
@@ -261,7 +229,6 @@ fn median(mut three: [f64; 3]) -> f64 {
 mod tests {
     use super::*;
     use crate::converge::model::{Sample, later};
-    use crate::history::Phases;
     use jiff::Timestamp;
     use jiff::tz::TimeZone;
 
@@ -340,8 +307,37 @@ mod tests {
         for part in ["about 15 min", "looking through the tree", "90 % of each run: joe/inbox"] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        // What takes its time after the list is no look.
+        let mut sending = runs.clone();
+        for run in &mut sending {
+            run.phases = Phases { list: 60.0, transfer: 800.0, ..Phases::default() };
+        }
+        let (verdict, reasons) = judge(&sending, &GOAL, model.as_ref(), &conspicuous);
+        assert_eq!(verdict, Verdict::Stalled);
+        let text = reasons.join("\n");
+        assert!(!text.contains("looking through") && text.contains("joe/inbox"), "{text}");
         let shrinking = series(&[9000.0, 3000.0, 2000.0, 1500.0, 1200.0, 1000.0, 900.0]);
         assert_eq!(judge(&shrinking, &GOAL, None, &conspicuous).0, Verdict::Converging);
+    }
+
+    #[test]
+    fn says_which_limit_the_last_run_did_not_keep() {
+        let reasons =
+            |runs: &[Past], goal| judge(runs, goal, None, &Conspicuous::default()).1.join("; ");
+        let runs = series(&[500.0]);
+        let few = Goal { files: Some(10), bytes: Some(1000), ..GOAL };
+        assert_eq!(
+            reasons(&runs, &few),
+            "the last run sent or deleted 11 files; the limit is 10; the last run sent 1.0 MiB; the \
+             limit is 1000 B"
+        );
+        let slow = series(&[900.0]);
+        assert_eq!(
+            reasons(&slow, &GOAL),
+            "the last run took 15 min 00 s; the limit is 10 min 00 s"
+        );
+        let partial = [past(0, Ended::Complete, 500.0), past(1, Ended::Partial, 5.0)];
+        assert_eq!(reasons(&partial, &GOAL), "the last run was not complete: partial");
     }
 
     #[test]
@@ -371,6 +367,11 @@ mod tests {
         runs.push(past(4, Ended::Running, 0.0));
         assert_eq!(verdict(&runs, &GOAL), Verdict::Converged);
         runs.insert(4, past(4, Ended::CutOff, 1.0));
+        assert_eq!(verdict(&runs, &GOAL), Verdict::Blocked);
+        let busy = "max connections (2) reached -- try again later";
+        let runs = [past(0, Ended::Complete, 500.0), failed(1, 5, busy)];
+        assert_eq!(verdict(&runs, &GOAL), Verdict::Converging);
+        let runs = [past(0, Ended::Complete, 500.0), failed(1, 5, "auth failed on module mail")];
         assert_eq!(verdict(&runs, &GOAL), Verdict::Blocked);
         let runs = [failed(0, 3, "the source is on another disk")];
         let (verdict, reasons) = judge(&runs, &GOAL, None, &Conspicuous::default());

@@ -247,7 +247,8 @@ impl Store {
     /// # Errors
     /// When that cannot be written.
     pub fn forget(&self, days: u32, now: Timestamp) -> anyhow::Result<usize> {
-        let before = now - jiff::SignedDuration::from_hours(24 * i64::from(days));
+        let age = jiff::SignedDuration::from_hours(24 * i64::from(days));
+        let before = now.checked_sub(age).unwrap_or(Timestamp::MIN);
         Ok(self.0.execute("DELETE FROM runs WHERE began < ?", [moment(before)])?)
     }
 
@@ -471,6 +472,7 @@ mod tests {
             runs.iter().map(|run| run.files_transferred).collect()
         };
         assert_eq!(transferred(store.last(Some("mail"), 2).expect("found")), [2, 3]);
+        assert_eq!(store.forget(u32::MAX, at(0)).expect("readable"), 0);
         assert_eq!(store.forget(2, at(86_400 * 3)).expect("forgotten"), 1);
         assert_eq!(transferred(store.last(None, 9).expect("found")), [1, 2, 3]);
         assert!(store.accounts(1).expect("readable").is_empty(), "its accounts have to go too");

@@ -11,7 +11,7 @@ use super::line;
 use super::mistake::{describe, line_of, meant};
 use super::schedule::Plan;
 use crate::cli::Mirror;
-use crate::converge::verdict::Goal;
+use crate::converge::goal::Goal;
 
 /// A configuration whose jobs make sense.
 #[derive(Debug)]

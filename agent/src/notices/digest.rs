@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::chart::{self, Bar};
 use crate::converge::command::standing;
-use crate::converge::verdict::Goal;
+use crate::converge::goal::Goal;
 use crate::history::Verdict;
 use crate::history::store::{Past, Store, moment as exact};
 use crate::human::{duration, size};

@@ -14,7 +14,8 @@ use tokio::sync::watch;
 
 use super::scheduler::Names;
 use crate::converge::command::standing;
-use crate::converge::verdict::{Goal, Verdict};
+use crate::converge::goal::Goal;
+use crate::converge::verdict::Verdict;
 use crate::history::Verdict as RunVerdict;
 use crate::history::store::{Past, Store};
 use crate::jobs::load::Loaded;

@@ -3,19 +3,20 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bascule_engine::stop::Stop;
 use bascule_platform::service::control::Word;
 use bascule_platform::service::{Control, Order};
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{Timestamp, Zoned};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinSet};
 
 use super::metrics::Observed;
 use crate::converge::command::{after_failures, standing};
-use crate::converge::verdict::{Goal, Verdict};
+use crate::converge::goal::Goal;
+use crate::converge::verdict::Verdict;
 use crate::history::store::Store;
 use crate::history::{self, Ended, Verdict as RunVerdict};
 use crate::jobs::cut_off;
@@ -219,12 +220,13 @@ struct Tending {
 
 impl Tending {
     async fn tend(mut self) {
-        let mut not_before = Zoned::now();
+        // By a clock that nobody sets.
+        let mut not_before = Instant::now();
         // What this service, or the one before it, was stopped in goes on at once.
         let mut resumes = true;
         match self.settle() {
             Ok(0) => {}
-            Ok(cut_off) => not_before = not_before.saturating_add(pause(cut_off)),
+            Ok(cut_off) => not_before += pause(cut_off),
             Err(error) => self.trouble(&error).await,
         }
         while !self.stop.is_stopped() {
@@ -240,7 +242,9 @@ impl Tending {
                 }
             };
             let now = Zoned::now();
-            let Some(due) = past.next(&plan, resumes, &now.clone().max(not_before.clone())) else {
+            let wait = not_before.saturating_duration_since(Instant::now());
+            let earliest = now.checked_add(wait).unwrap_or_else(|_| now.clone());
+            let Some(due) = past.next(&plan, resumes, &earliest) else {
                 tracing::warn!(
                     event = "job.never",
                     job = self.name,
@@ -260,7 +264,7 @@ impl Tending {
             match self.run(&loaded).await {
                 Ok(()) => {
                     resumes = false;
-                    not_before = Zoned::now().saturating_add(pause(self.failures));
+                    not_before = Instant::now() + pause(self.failures);
                 }
                 Err(error) => {
                     self.tell_of_trouble(&loaded, &error);
@@ -374,8 +378,8 @@ fn forget(names: &Names, gone: &str) {
 }
 
 /// How long to wait after so many runs that failed, or were cut off.
-fn pause(failures: u32) -> SignedDuration {
-    SignedDuration::try_from_secs_f64(after_failures(failures)).unwrap_or(SignedDuration::ZERO)
+fn pause(failures: u32) -> Duration {
+    Duration::from_secs_f64(after_failures(failures))
 }
 
 /// When the last runs of a job began.
@@ -390,6 +394,9 @@ impl Past {
     fn of(loaded: &Loaded, job: &str) -> anyhow::Result<Self> {
         let store = Store::open(&loaded.state()?)?;
         let mut runs = store.last(Some(job), LAST).context("the history cannot be read")?;
+        // A run that a clock which was ahead has dated must not hold all others back until then.
+        let now = Timestamp::now();
+        runs.retain(|run| run.began <= now);
         let began = |run: history::store::Past| run.began.to_zoned(jiff::tz::TimeZone::system());
         let last = runs.last().cloned().map(began);
         let mut first_stopped = None;
