@@ -1,5 +1,6 @@
 //! The loop of `bascule converge`.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -18,6 +19,7 @@ use crate::history::{Ended, Verdict as RunVerdict};
 use crate::human::duration;
 use crate::jobs::line::Wanted;
 use crate::jobs::load::Loaded;
+use crate::jobs::lock::Lock;
 use crate::jobs::run::{self, Shown};
 use crate::jobs::table::{document, moment};
 use crate::notices::{deliver, note};
@@ -26,6 +28,8 @@ use crate::retry;
 
 /// The longest wait after a failure.
 const LONGEST_WAIT: f64 = 600.0;
+/// How often it is looked whether somebody else's run is over.
+const LOOK_AT_LOCK: Duration = Duration::from_secs(1);
 /// How many days ahead it is looked for the moment from which on the limit holds.
 const DAYS: u32 = 7;
 
@@ -80,7 +84,7 @@ pub fn standing(
 /// Runs `bascule converge`; gives the exit code.
 ///
 /// # Errors
-/// When there is no such job, it is being run already, or the history cannot be used.
+/// When there is no such job, or the history cannot be used.
 pub async fn converge(cli: &Converge, stop: Stop) -> anyhow::Result<u8> {
     let loaded = Loaded::open(cli.configuration.config.as_deref())?;
     let own = Goal::of(loaded.job(&cli.job)?)?;
@@ -99,7 +103,11 @@ pub async fn converge(cli: &Converge, stop: Stop) -> anyhow::Result<u8> {
     }
     let shown = Shown { quiet: true, ..Shown::default() };
     let mut failures = 0;
+    // The service may be running the job: its run counts as one of the series, and is waited for.
     for number in 1_u32.. {
+        if !others_run_is_over(&state, &cli.job, &stop).await {
+            return Ok(ExitCode::Interrupted.code());
+        }
         let began = Instant::now();
         let ended = run::run(&loaded, &cli.job, Wanted::default(), shown, stop.clone()).await?;
         let store = Store::open(&state)?;
@@ -122,6 +130,19 @@ pub async fn converge(cli: &Converge, stop: Stop) -> anyhow::Result<u8> {
         }
     }
     anyhow::bail!("the runs cannot be counted any more")
+}
+
+/// Waits for the end of a run that somebody else has begun; tells whether nobody has stopped that.
+async fn others_run_is_over(state: &Path, job: &str, stop: &Stop) -> bool {
+    if Lock::is_taken(state, job) {
+        eprintln!("bascule: somebody else is running the job {job}; it goes on after that run");
+    }
+    while Lock::is_taken(state, job) {
+        if !retry::wait(LOOK_AT_LOCK, stop).await {
+            return false;
+        }
+    }
+    true
 }
 
 fn has_failed(ended: &Ended) -> bool {

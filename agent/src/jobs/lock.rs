@@ -3,13 +3,14 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-/// A lock that is taken is tried so often again, after so long each time.
-const LOOKS: u32 = 10;
-const LOOK: Duration = Duration::from_millis(20);
+/// Somebody who only looks whether the lock is taken holds it for no longer than this.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long to wait before the lock is tried again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The right to run a job, until it is dropped.
 #[derive(Debug)]
@@ -29,22 +30,19 @@ impl Lock {
         let path = folder.join(format!("{job}.lock"));
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = file.with_context(|| format!("cannot open the lock {}", path.display()))?;
-        let mut taken = file.try_lock();
-        // Whoever only looks has it for a moment.
-        for _ in 0..LOOKS {
-            if !matches!(taken, Err(TryLockError::WouldBlock)) {
-                break;
-            }
-            std::thread::sleep(LOOK);
-            taken = file.try_lock();
-        }
-        match taken {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => {
-                bail!("the job {job} is being run already; `bascule status` shows it")
-            }
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) if began.elapsed() < LOOK => {
+                    std::thread::sleep(PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    bail!("the job {job} is being run already; `bascule status` shows it")
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
             }
         }
     }
@@ -52,14 +50,30 @@ impl Lock {
     /// Whether a run of `job` is going on.
     pub fn is_taken(state: &Path, job: &str) -> bool {
         let path = state.join("locks").join(format!("{job}.lock"));
-        let Ok(file) = OpenOptions::new().write(true).open(path) else { return false };
-        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+        let Ok(file) = File::open(path) else { return false };
+        // Shared: two who look are no run to each other.
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_only_looks_keeps_nobody_from_running() {
+        let state = tempfile::tempdir().expect("a folder");
+        drop(Lock::take(state.path(), "mail").expect("free"));
+        let file = File::open(state.path().join("locks/mail.lock")).expect("it is there");
+        file.try_lock_shared().expect("nobody runs");
+        assert!(!Lock::is_taken(state.path(), "mail"), "another look is no run");
+        let looking = std::thread::spawn(move || {
+            std::thread::sleep(PAUSE);
+            drop(file);
+        });
+        Lock::take(state.path(), "mail").expect("free once nobody looks");
+        looking.join().expect("it ended");
+    }
 
     #[test]
     fn one_at_a_time_by_job() {
@@ -73,25 +87,5 @@ mod tests {
         drop(held);
         assert!(!Lock::is_taken(state.path(), "mail"));
         Lock::take(state.path(), "mail").expect("free again");
-    }
-
-    #[test]
-    fn looking_keeps_nobody_from_running() {
-        let state = tempfile::tempdir().expect("a folder");
-        drop(Lock::take(state.path(), "mail").expect("free"));
-        std::thread::scope(|scope| {
-            let (done, is_done) = std::sync::mpsc::channel::<()>();
-            scope.spawn(|| {
-                let is_done = is_done;
-                while is_done.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
-                    Lock::is_taken(state.path(), "mail");
-                    std::thread::sleep(Duration::from_micros(100));
-                }
-            });
-            for _ in 0..200 {
-                Lock::take(state.path(), "mail").expect("nobody runs it");
-            }
-            drop(done);
-        });
     }
 }
