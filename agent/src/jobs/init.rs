@@ -30,6 +30,9 @@ pub fn init(cli: &Init) -> anyhow::Result<ExitCode> {
             "{shown} exists and is left as it is; add a job to it, or name another with --config"
         );
     }
+    if !load::is_name(&cli.name) {
+        bail!("--name: the name of a job is made of up to 100 letters, digits, '_' and '-'");
+    }
     let target = match &cli.target {
         Some(target) => target.clone(),
         None => ask("Target, as `basculed init` printed it (rsyncs://…)")?,
@@ -45,6 +48,10 @@ pub fn init(cli: &Init) -> anyhow::Result<ExitCode> {
     };
     let sources: Vec<String> =
         sources.iter().map(|source| resolved(source)).collect::<anyhow::Result<_>>()?;
+    let target = resolved(&target)?;
+    // A password is asked for, and kept, only when all else is right.
+    load::parse(&configuration(cli, &sources, &target, &state, None))
+        .context("such a job makes no sense")?;
     let password = password(cli, &target, &state)?;
     let text = configuration(cli, &sources, &target, &state, password.as_deref());
     load::parse(&text).context("such a job makes no sense")?;
@@ -64,14 +71,17 @@ pub fn init(cli: &Init) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-/// A local source by its full path, the slash at its end kept: services run elsewhere.
-fn resolved(source: &str) -> anyhow::Result<String> {
-    if let Location::Remote(_) = Location::parse(source.as_ref())? {
-        return Ok(source.to_owned());
+/// A local end by its full path, the slash at its end kept: services run elsewhere.
+fn resolved(end: &str) -> anyhow::Result<String> {
+    if let Location::Remote(_) = Location::parse(end.as_ref())? {
+        return Ok(end.to_owned());
     }
-    let full = std::path::absolute(source).with_context(|| source.to_owned())?;
+    if end.is_empty() {
+        bail!("an end of the mirror has no name");
+    }
+    let full = std::path::absolute(end).with_context(|| end.to_owned())?;
     let mut full = full.into_os_string().into_string().ok().context("a path that is not UTF-8")?;
-    if source.ends_with(std::path::is_separator) && !full.ends_with(std::path::is_separator) {
+    if end.ends_with(std::path::is_separator) && !full.ends_with(std::path::is_separator) {
         full.push('/');
     }
     Ok(full)
@@ -246,6 +256,52 @@ fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn asked(words: &[&str], folder: &Path) -> (anyhow::Result<ExitCode>, String) {
+        use clap::Parser as _;
+        let config = folder.join("bascule.toml");
+        let places = [("--config", &config), ("--state", &folder.join("state"))];
+        let places = places.map(|(option, path)| format!("{option}={}", path.display()));
+        let line = ["bascule", "init"].into_iter().chain(words.iter().copied());
+        let line = line.chain(places.iter().map(String::as_str));
+        let crate::cli::Command::Init(cli) =
+            crate::cli::Cli::try_parse_from(line).expect("a command line").command
+        else {
+            unreachable!("init was asked for")
+        };
+        (init(&cli), std::fs::read_to_string(config).unwrap_or_default())
+    }
+
+    #[test]
+    fn local_ends_are_written_by_their_whole_path() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (code, text) = asked(&["copy", "mail/"], folder.path());
+        assert_eq!(code.expect("written"), ExitCode::Success);
+        let config = load::parse(&text).expect("it makes sense");
+        let job = &config.jobs["mail"];
+        assert!(Path::new(&job.target).is_absolute() && job.target.ends_with("copy"), "{text}");
+        assert!(Path::new(&job.sources[0]).is_absolute(), "{text}");
+        assert!(job.sources[0].ends_with(std::path::is_separator), "{text}");
+    }
+
+    #[test]
+    fn what_makes_no_sense_leaves_nothing_behind() {
+        for words in [
+            &["rsync://bob@h/mail/", "/mail/", "--name=../evil"][..],
+            &["rsync://bob@h/mail/", "/mail/", "--every=soon"],
+            &["rsync://bob:hunter2@h/mail/", "/mail/"],
+            &["rsync://h/", "/mail/"],
+            &["rsync://h/mail/", "rsync://g/mail/"],
+            &["/copy", ""],
+            &["", "/mail/"],
+        ] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let error = format!("{:#}", asked(words, folder.path()).0.expect_err("refused"));
+            assert!(!error.contains("hunter2") && !error.contains("name the file"), "{error}");
+            let left = std::fs::read_dir(folder.path()).expect("readable").count();
+            assert_eq!(left, 0, "{words:?}");
+        }
+    }
 
     #[test]
     fn a_path_is_told_as_a_url() {
