@@ -37,7 +37,7 @@ pub(super) async fn restore(cli: &Restore, name: &str, stop: Stop) -> anyhow::Re
     let wanted =
         Wanted { dry_run: cli.dry_run, allow_deletes: cli.allow_deletes, ..Wanted::default() };
     let mut code = ExitCode::Success;
-    for back in swapped(job, &parts)? {
+    for back in swapped(job, &parts, cli.delete)? {
         let mut line = line::arguments(&back, &wanted)?;
         let flags = [
             (
@@ -63,7 +63,8 @@ pub(super) async fn restore(cli: &Restore, name: &str, stop: Stop) -> anyhow::Re
 }
 
 /// The job from its target to each of its sources; only `parts` of the target if some are named.
-fn swapped(job: &Job, parts: &[RelPath]) -> anyhow::Result<Vec<Job>> {
+/// `deletes` says whether names that the source alone has are to go.
+fn swapped(job: &Job, parts: &[RelPath], deletes: bool) -> anyhow::Result<Vec<Job>> {
     let is_contents = |source: &String| source.ends_with(['/', '\\']);
     if job.sources.len() > 1 && job.sources.iter().any(is_contents) {
         bail!(
@@ -76,6 +77,7 @@ fn swapped(job: &Job, parts: &[RelPath]) -> anyhow::Result<Vec<Job>> {
     let wanted = rules(parts).into_iter().map(String::from_utf8);
     let wanted: Vec<String> =
         wanted.collect::<Result<_, _>>().context("a path that is not UTF-8")?;
+    let kept = if deletes && !parts.is_empty() { kept(job)? } else { Vec::new() };
     let back = job.sources.iter().map(|source| {
         let (source, mark) = split_pin(source);
         // As it went: the contents of a folder, or a folder by its name.
@@ -90,12 +92,52 @@ fn swapped(job: &Job, parts: &[RelPath]) -> anyhow::Result<Vec<Job>> {
         Ok(Job {
             sources: vec![from],
             target: to,
-            filters: wanted.iter().chain(&job.filters).cloned().collect(),
+            filters: kept.iter().chain(&wanted).chain(&job.filters).cloned().collect(),
+            options: options(job, deletes),
             trash_days: Some(job.trash_days.unwrap_or(TRASH_DAYS)),
             ..job.clone()
         })
     });
     back.collect()
+}
+
+/// Rules that keep at the source what the job leaves out, and the target therefore never had: the
+/// rules that take `parts` in come before the job's own.
+fn kept(job: &Job) -> anyhow::Result<Vec<String>> {
+    let of_filters = job.filters.iter().map(|rule| {
+        rule.strip_prefix("- ").or_else(|| rule.strip_prefix("exclude ")).map(str::to_owned)
+    });
+    let of_exclude = job.exclude.iter().map(|pattern| match pattern.strip_prefix("- ") {
+        Some(pattern) => Some(pattern.to_owned()),
+        None => Some(pattern.clone()).filter(|text| text != "!" && !text.starts_with("+ ")),
+    });
+    let left_out: Option<Vec<String>> = of_filters.chain(of_exclude).collect();
+    let has_more = job.options.iter().any(|option| {
+        let rules = ["--exclude", "--include", "--filter", "-f"];
+        rules.iter().any(|rule| option.starts_with(rule))
+    });
+    let left_out = left_out.filter(|_| !has_more).context(
+        "--delete with PATHS: some rules of this job do not merely leave names out, or stand among \
+         its `options`; what the source alone has to keep cannot be told. Leave out --delete or PATHS",
+    )?;
+    Ok(left_out.into_iter().map(|pattern| format!("P {pattern}")).collect())
+}
+
+/// The job's options without those that say when a run deletes, unless something is to be deleted.
+fn options(job: &Job, deletes: bool) -> Vec<String> {
+    const TIMING: [&str; 6] = [
+        "--delete",
+        "--delete-before",
+        "--delete-during",
+        "--del",
+        "--delete-delay",
+        "--delete-after",
+    ];
+    // What a run deletes at the target because it leaves it out, the source never sent there.
+    let fits = |option: &&String| {
+        *option != "--delete-excluded" && (deletes || !TIMING.contains(&option.as_str()))
+    };
+    job.options.iter().filter(fits).cloned().collect()
 }
 
 #[cfg(test)]
@@ -105,8 +147,39 @@ mod tests {
 
     fn ends(text: &str) -> anyhow::Result<Vec<(String, String)>> {
         let config = load::parse(&format!("[jobs.a]\n{text}"))?;
-        let back = swapped(&config.jobs["a"], &[])?;
+        let back = swapped(&config.jobs["a"], &[], false)?;
         Ok(back.into_iter().map(|mut job| (job.sources.remove(0), job.target)).collect())
+    }
+
+    fn back(text: &str, parts: &[&str], deletes: bool) -> anyhow::Result<Job> {
+        let text = format!("[jobs.a]\nsources = [\"/mail/\"]\ntarget = \"/copy\"\n{text}");
+        let parse = |part: &&str| RelPath::parse(part.as_bytes()).expect("a legal path");
+        let parts: Vec<_> = parts.iter().map(parse).collect();
+        let job = load::parse(&text)?.jobs["a"].clone();
+        Ok(swapped(&job, &parts, deletes)?.remove(0))
+    }
+
+    #[test]
+    fn what_a_job_leaves_out_stays_at_the_source() {
+        let rules = "exclude = [\"*.tmp\"]\nfilters = [\"- /x\"]\n";
+        let filters = |deletes| back(rules, &["joe"], deletes).expect("swapped").filters;
+        let own = ["+ /joe", "+ /joe/**", "- *", "- /x"];
+        assert_eq!(filters(false), own);
+        assert_eq!(filters(true)[..2], ["P /x", "P *.tmp"]);
+        assert_eq!(filters(true)[2..], own);
+        assert_eq!(back(rules, &[], true).expect("swapped").filters, ["- /x"]);
+        for rules in ["filters = [\"+ a\"]", "exclude = [\"+ a\"]", "options = [\"-f- a\"]"] {
+            let error = back(rules, &["joe"], true).expect_err("refused").to_string();
+            assert!(error.contains("Leave out --delete"), "{error}");
+            assert!(back(rules, &["joe"], false).is_ok());
+        }
+    }
+
+    #[test]
+    fn options_about_deletions_are_those_of_a_run() {
+        let text = "options = [\"--delete-after\", \"--delete-excluded\", \"-c\"]";
+        assert_eq!(back(text, &[], false).expect("swapped").options, ["-c"]);
+        assert_eq!(back(text, &[], true).expect("swapped").options, ["--delete-after", "-c"]);
     }
 
     #[test]
