@@ -10,6 +10,7 @@ use super::config::{ACCOUNT_DEPTH_MOST, Config, Job, KEEP_DAYS_MOST};
 use super::line;
 use super::mistake::{describe, line_of, meant};
 use super::schedule::Plan;
+use super::shared;
 use crate::cli::Mirror;
 use crate::converge::goal::Goal;
 
@@ -114,6 +115,14 @@ pub fn parse(text: &str) -> anyhow::Result<Config> {
             let line = line_of(text, &["jobs", name]);
             format!("[jobs.{}] (line {line})", shown(name))
         })?;
+    }
+    if let Some((one, other)) = shared::targets(&config.jobs) {
+        let line = line_of(text, &["jobs", other]);
+        bail!(
+            "[jobs.{other}] (line {line}): its files come to the same folder as those of \
+             [jobs.{one}] from another one, and each would delete what the other brings: give each a \
+             folder of its own, or both options = [\"--no-delete\"]"
+        );
     }
     config.notify.check().with_context(|| format!("line {}", line_of(text, &["notify"])))?;
     Ok(config)

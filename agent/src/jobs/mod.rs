@@ -4,7 +4,7 @@
 //! says what is wrong with it, [`mod@line`] makes a command line of
 //! a job. [`run`] runs one under its [`lock`] and keeps it in the history, [`cut_off`]
 //! notices those that never ended, [`diff`] compares.
-//! [`schedule`] says when a job is due.
+//! [`schedule`] says when a job is due, [`shared`] finds jobs that would delete each other's files.
 //! [`init`] writes a configuration, [`check`] tries it out with what [`probe`]
 //! writes. [`commands`] carries out what [`options`] ask for, [`table`] shows it.
 
@@ -22,4 +22,5 @@ pub mod options;
 pub mod probe;
 pub mod run;
 pub mod schedule;
+pub mod shared;
 pub mod table;
