@@ -120,8 +120,9 @@ pub fn parse(text: &str) -> anyhow::Result<Config> {
         let line = line_of(text, &["jobs", other]);
         bail!(
             "[jobs.{other}] (line {line}): its files come to the same folder as those of \
-             [jobs.{one}] from another one, and each would delete what the other brings: give each a \
-             folder of its own, or both options = [\"--no-delete\"]"
+             [jobs.{one}] or to one inside it, and one job would delete what the other brings: give \
+             each a folder of its own, let the outer job leave the inner folder out (`exclude`), or \
+             give both options = [\"--no-delete\"]"
         );
     }
     config.notify.check().with_context(|| format!("line {}", line_of(text, &["notify"])))?;

@@ -1,45 +1,72 @@
-//! Finds jobs that bring different files to one folder: each would delete what the other brings.
+//! Finds jobs that bring different files to one folder: one would delete what the other brings.
 
 use std::collections::BTreeMap;
 
 use super::config::Job;
 use crate::location::{Location, Remote};
 
-/// Two jobs of which each would delete the files of the other.
+/// How options begin that say which names are left alone.
+const RULES: [&str; 4] = ["--exclude", "--filter", "--cvs-exclude", "-f"];
+
+/// Where one source of a job comes to.
+struct Way {
+    /// The source, without slashes at its end.
+    from: String,
+    /// The folder with its contents, in one form.
+    to: String,
+}
+
+/// Two jobs of which one would delete the files of the other.
 pub fn targets(jobs: &BTreeMap<String, Job>) -> Option<(&str, &str)> {
-    let mut seen: Vec<(&str, &Job, Vec<String>)> = Vec::new();
+    let mut seen: Vec<(&str, &Job, Vec<Way>)> = Vec::new();
     for (name, job) in jobs {
-        let folders = folders(job);
+        let ways = ways(job);
         let other = seen.iter().find(|(_, other, theirs)| {
-            (deletes(job) || deletes(other))
-                && job.sources != other.sources
-                && folders.iter().any(|folder| theirs.contains(folder))
+            // The same at other hours, or with other limits.
+            job.sources != other.sources
+                && (deletes(job, &ways, theirs) || deletes(other, theirs, &ways))
         });
         if let Some((other, ..)) = other {
             return Some((other, name));
         }
-        seen.push((name, job, folders));
+        seen.push((name, job, ways));
     }
     None
 }
 
-fn deletes(job: &Job) -> bool {
-    !job.options.iter().any(|option| option == "--no-delete")
+/// Whether a job with these ways deletes what comes by the `others`: at its own folders, or, where no
+/// rule of its own keeps it from that, beneath them.
+fn deletes(job: &Job, ways: &[Way], others: &[Way]) -> bool {
+    if job.options.iter().any(|option| option == "--no-delete") {
+        return false;
+    }
+    let is_rule = |option: &String| RULES.iter().any(|start| option.starts_with(start));
+    let has_rules =
+        !job.exclude.is_empty() || !job.filters.is_empty() || job.options.iter().any(is_rule);
+    others.iter().any(|other| {
+        let beneath = ways.iter().filter_map(|way| Some((way, other.to.strip_prefix(&way.to)?)));
+        let beneath = beneath.filter(|(_, rest)| rest.is_empty() || rest.starts_with('/'));
+        let mut beneath = beneath.filter(|(_, rest)| rest.is_empty() || !has_rules).peekable();
+        // One of the sources may be what the other brings, or have it in itself.
+        beneath.peek().is_some()
+            && !beneath.any(|(way, rest)| other.from == format!("{}{rest}", way.from))
+    })
 }
 
-/// The folders of the target in which the job deletes: one for all sources that come by their
-/// contents, and one by name for each other.
-fn folders(job: &Job) -> Vec<String> {
+/// Where the sources come to: all that come by their contents to one folder, and each other to one of
+/// its name.
+fn ways(job: &Job) -> Vec<Way> {
     let Some(target) = target(job) else { return Vec::new() };
     let slashes = ['/', std::path::MAIN_SEPARATOR];
-    let folders = job.sources.iter().map(|source| {
+    let ways = job.sources.iter().map(|source| {
+        let from = source.trim_end_matches(slashes).to_owned();
         if source.ends_with(slashes) {
-            return target.clone();
+            return Way { from, to: target.clone() };
         }
         let name = source.rsplit(slashes).next().unwrap_or_default();
-        format!("{target}/{name}")
+        Way { from, to: format!("{target}/{name}") }
     });
-    folders.collect()
+    ways.collect()
 }
 
 /// The target in one form, without what does not matter: user, fingerprint, slashes at the end.
@@ -66,19 +93,25 @@ mod tests {
         };
         let job =
             |source: &str, target: &str| format!("sources = [\"{source}\"]\ntarget = \"{target}\"");
+        let keeps = "\noptions = [\"--no-delete\"]";
         for (one, other) in [
             (job("/a/", "/copy"), job("/b/", "/copy/")),
             (job("/a/mail", "/copy"), job("/b/mail", "/copy")),
             (job("/a/mail", "/copy"), job("/b/", "/copy/mail")),
             (job("/a/", "rsync://u@Host/m"), job("/b/", "host::m/")),
-            (job("/a/", "/copy"), job("/b/", "/copy") + "\noptions = [\"--no-delete\"]"),
+            (job("/a/", "/copy"), job("/b/", "/copy") + keeps),
+            (job("/a/", "/copy"), job("/b/", "/copy/b")),
+            (job("/b/", "/copy/b"), job("/a/", "/copy")),
+            (job("/a/", "rsync://h/m"), job("/b", "rsync://h/m")),
         ] {
             let error = format!("{:#}", both(&one, &other).expect_err("refused"));
             assert!(error.contains("[jobs.other] (line 4)"), "{error}");
         }
-        let keeps = "\noptions = [\"--no-delete\"]";
         for (one, other) in [
-            (job("/a/", "/copy"), job("/b/", "/copy/b")),
+            (job("/a/", "/copy/a"), job("/b/", "/copy/ab")),
+            (job("/a/", "/copy"), job("/a/b/", "/copy/b")),
+            (job("/a/", "/copy") + "\nexclude = [\"/b/\"]", job("/b/", "/copy/b")),
+            (job("/a/", "/copy") + keeps, job("/b/", "/copy/b")),
             (job("/a/mail", "/copy"), job("/b/web", "/copy")),
             (job("/a/", "rsync://h/m"), job("/b/", "rsync://h:8730/m")),
             (job("/a/", "/copy"), job("/a/", "/copy") + "\nbandwidth = \"1m\""),
