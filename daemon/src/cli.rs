@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use bascule_platform::log::Format;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use bascule_platform::service::steer::{Installing, Steering};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 /// The configuration file when none is named.
 #[cfg(unix)]
@@ -52,52 +53,14 @@ pub enum Command {
 pub enum ServiceCommand {
     /// Install the service or bring it up to date, start it at every boot and now.
     Install(Box<Install>),
-    /// Stop the service and remove it; configuration, data and logs stay.
-    Uninstall(Uninstall),
-    /// Start the service, and wait until it serves.
-    Start(Which),
-    /// Stop the service; transfers get some seconds to end.
-    Stop(Which),
-    /// Stop the service and start it again.
-    Restart(Which),
-    /// Read the configuration and the certificates again, and the log file by its name.
-    Reload(Which),
-    /// Tell how the service is: exit code 0 it runs, 3 it does not, 4 it is not installed.
-    Status(Which),
-    /// Show the service's log.
-    Logs(ShownLogs),
-}
-
-impl ServiceCommand {
-    /// The service that is meant.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Install(install) => &install.which.name,
-            Self::Uninstall(uninstall) => &uninstall.which.name,
-            Self::Logs(logs) => &logs.which.name,
-            Self::Start(which)
-            | Self::Stop(which)
-            | Self::Restart(which)
-            | Self::Reload(which)
-            | Self::Status(which) => &which.name,
-        }
-    }
-}
-
-/// Which service.
-#[derive(Debug, Args)]
-pub struct Which {
-    /// The service's name, if there are several.
-    #[arg(long, value_name = "NAME", default_value = "basculed")]
-    pub name: String,
+    /// What is the same for all services.
+    #[command(flatten)]
+    Steer(Steering),
 }
 
 /// The options of `basculed service install`.
 #[derive(Debug, Args)]
 pub struct Install {
-    /// Which.
-    #[command(flatten)]
-    pub which: Which,
     /// The configuration file to serve.
     #[arg(long, value_name = "FILE", default_value = NEW_CONFIG)]
     pub config: PathBuf,
@@ -105,70 +68,18 @@ pub struct Install {
     /// or keep owners.
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
-    /// Windows: the file that holds the account's password.
-    #[arg(long, value_name = "FILE", requires = "user")]
-    pub password_file: Option<PathBuf>,
     /// systemd: a place that it may write to beside the modules, such as one that a hook needs.
     #[arg(long, value_name = "DIR")]
     pub writes: Vec<PathBuf>,
     /// systemd: let it be started by its first client; no client is lost while it restarts.
     #[arg(long)]
     pub socket_activation: bool,
-    /// Do not start it now.
-    #[arg(long)]
-    pub no_start: bool,
-    /// systemd: show the unit files and do nothing.
-    #[arg(long)]
-    pub print: bool,
+    /// How.
+    #[command(flatten)]
+    pub installing: Installing,
     /// The program to start, instead of this one.
     #[arg(long, value_name = "FILE", hide = true)]
     pub program: Option<PathBuf>,
-    /// systemd: install into the system below this folder.
-    #[arg(long, value_name = "DIR", hide = true)]
-    pub root: Option<PathBuf>,
-}
-
-/// The options of `basculed service uninstall`.
-#[derive(Debug, Args)]
-pub struct Uninstall {
-    /// Which.
-    #[command(flatten)]
-    pub which: Which,
-    /// systemd: remove from the system below this folder.
-    #[arg(long, value_name = "DIR", hide = true)]
-    pub root: Option<PathBuf>,
-}
-
-/// The options of `basculed service logs`.
-#[derive(Debug, Args)]
-pub struct ShownLogs {
-    /// Which.
-    #[command(flatten)]
-    pub which: Which,
-    /// How many of the last lines.
-    #[arg(short = 'n', long, value_name = "NUM", default_value_t = 100)]
-    pub lines: u32,
-    /// Go on with what comes.
-    #[arg(short, long)]
-    pub follow: bool,
-}
-
-/// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Time, process, level, name, message, values.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl From<LogFormat> for Format {
-    fn from(format: LogFormat) -> Self {
-        match format {
-            LogFormat::Text => Self::Text,
-            LogFormat::Json => Self::Json,
-        }
-    }
 }
 
 /// The options of `rsync --daemon`.
@@ -206,7 +117,7 @@ pub struct Daemon {
     pub log_keep: usize,
     /// The form of the log; the journal of systemd has fields if none is named.
     #[arg(long, value_name = "FORM")]
-    pub log_format: Option<LogFormat>,
+    pub log_format: Option<Format>,
     /// Run as this service: only the Service Control Manager says so.
     #[cfg(windows)]
     #[arg(long, value_name = "NAME", hide = true)]

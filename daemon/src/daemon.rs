@@ -304,7 +304,7 @@ fn log_settings(daemon: &Daemon, file: Option<PathBuf>, single: bool) -> log::Se
         program: "basculed",
         destination,
         otherwise,
-        format: daemon.log_format.map(Into::into),
+        format: daemon.log_format,
         verbose: daemon.verbose,
         event_source: daemon.service_name().map(ToOwned::to_owned),
     }

@@ -8,13 +8,15 @@ use anyhow::{Context as _, bail};
 use bascule_engine::outcome::ExitCode;
 use bascule_platform::output;
 use bascule_platform::service::foreground::{self, Instead};
-use bascule_platform::service::steer::{self, Verb};
-use bascule_platform::service::{self, Logs, Service, unit};
+use bascule_platform::service::steer;
+use bascule_platform::service::{self, Service, unit};
 
 use crate::cli::{Install, ServiceCommand};
 use crate::config::{self, Config, Global};
 use crate::daemon::{RSYNC_PORT, certificate, load};
 
+/// The name of the program, and of its service if none is given.
+const PROGRAM: &str = "basculed";
 /// What root keeps: to become the modules' users, keep owners, reach every file of a module and
 /// listen.
 const CAPABILITIES: [&str; 9] = [
@@ -36,39 +38,30 @@ const FIRST_FREE_PORT: u16 = 1024;
 /// # Errors
 /// Why it could not be done.
 pub fn run(command: &ServiceCommand) -> anyhow::Result<u8> {
-    let name = command.name();
-    service::check_name(name)?;
-    let verb = match command {
-        ServiceCommand::Install(install) if install.print => {
-            output::print(&printed(install)?);
-            return Ok(0);
-        }
-        ServiceCommand::Install(install) => {
-            let service = described(install, true)?;
-            let instead = instead(name, &install.config);
-            steer::install(&service, install.root.as_deref(), !install.no_start, &instead)?;
-            return Ok(0);
-        }
-        ServiceCommand::Uninstall(which) => Verb::Uninstall { root: which.root.as_ref() },
-        ServiceCommand::Start(_) => Verb::Start,
-        ServiceCommand::Stop(_) => Verb::Stop,
-        ServiceCommand::Restart(_) => Verb::Restart,
-        ServiceCommand::Reload(_) => Verb::Reload,
-        ServiceCommand::Status(_) => Verb::Status,
-        ServiceCommand::Logs(shown) => {
-            Verb::Logs(Logs { lines: shown.lines, follow: shown.follow })
+    let install = match command {
+        ServiceCommand::Install(install) => install,
+        ServiceCommand::Steer(asked) => {
+            let instead = instead(asked.name_or(PROGRAM), Path::new(crate::cli::NEW_CONFIG));
+            return Ok(steer::steer(asked, PROGRAM, &instead)?);
         }
     };
-    let instead = instead(name, Path::new(crate::cli::NEW_CONFIG));
-    Ok(steer::steer(name, &verb, &instead)?)
+    let name = install.installing.which.name_or(PROGRAM);
+    service::check_name(name)?;
+    if install.installing.print {
+        output::print(&printed(name, install)?);
+    } else {
+        let service = described(name, install, true)?;
+        steer::install(&service, &install.installing, &instead(name, &install.config))?;
+    }
+    Ok(0)
 }
 
 /// The texts of the unit files.
-fn printed(install: &Install) -> anyhow::Result<String> {
+fn printed(name: &str, install: &Install) -> anyhow::Result<String> {
     if cfg!(windows) {
         bail!("there are no unit files on Windows: nothing to print");
     }
-    let service = described(install, false)?;
+    let service = described(name, install, false)?;
     let made_by = "basculed service install";
     let mut text = unit::service(&service, made_by)?;
     if !service.sockets.is_empty() {
@@ -78,7 +71,7 @@ fn printed(install: &Install) -> anyhow::Result<String> {
 }
 
 /// The daemon as a service. Only to be shown, it need not have a configuration yet.
-fn described(install: &Install, is_needed: bool) -> anyhow::Result<Service> {
+fn described(name: &str, install: &Install, is_needed: bool) -> anyhow::Result<Service> {
     let file = std::path::absolute(&install.config).context("the configuration's path")?;
     let config = if is_needed || file.exists() {
         let config = load(&file, &[]).map_err(|failure| failure.error)?;
@@ -91,18 +84,17 @@ fn described(install: &Install, is_needed: bool) -> anyhow::Result<Service> {
         Some(program) => program.clone(),
         None => std::env::current_exe().context("this program's own path")?,
     };
-    let name = install.which.name.clone();
     let sockets = if install.socket_activation { sockets(&config.global)? } else { Vec::new() };
     let low = ports(&config.global).into_iter().any(|port| port < FIRST_FREE_PORT);
     let user_capabilities =
         if low && sockets.is_empty() { vec!["NET_BIND_SERVICE"] } else { Vec::new() };
-    let password = install.password_file.as_deref().map(steer::account_password).transpose()?;
+    let password = install.installing.password()?;
     Ok(Service {
         display_name: "Bascule daemon".into(),
         description: "Bascule daemon: serves rsync modules".into(),
         documentation: "man:rsyncd.conf(5)".into(),
-        arguments: arguments(&name, &file),
-        name,
+        arguments: arguments(name, &file),
+        name: name.to_owned(),
         program,
         user: install.user.clone(),
         password,

@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bascule_engine::outcome::ExitCode;
-use bascule_platform::log::{self, Destination, Format};
+use bascule_platform::log::{self, Destination};
 use bascule_platform::output;
 use bascule_platform::service::foreground::{self, Instead};
-use bascule_platform::service::steer::{self, Verb};
-use bascule_platform::service::{self, Control, Logs, Service as Described, unit};
+use bascule_platform::service::steer;
+use bascule_platform::service::{self, Control, Service as Described, unit};
 
-use super::options::{Install, LogFormat, Run, Service};
+use super::options::{Install, Run, Service};
 use super::scheduler;
 use crate::jobs::load::{self, Loaded};
 use crate::location::Location;
 
+/// The name of the program, of its service if none is given, and of its logs.
+const PROGRAM: &str = "bascule";
 /// What root keeps when all it does is to read sources.
 const TO_READ: [&str; 1] = ["DAC_READ_SEARCH"];
 /// What root keeps to write exact copies on this machine.
@@ -28,33 +30,24 @@ const TO_WRITE: [&str; 6] =
 /// # Errors
 /// Why it could not be done.
 pub async fn run(asked: &Service, control: Option<Control>) -> anyhow::Result<u8> {
-    let (which, verb) = match asked {
+    match asked {
         Service::Install(install) => {
-            service::check_name(&install.which.name)?;
-            if install.print {
-                output::print(&printed(install)?);
+            let name = install.installing.which.name_or(PROGRAM);
+            service::check_name(name)?;
+            if install.installing.print {
+                output::print(&printed(name, install)?);
                 return Ok(0);
             }
-            let described = described(install)?;
-            let instead = instead(&described.name, install.configuration.config.as_deref());
-            steer::install(&described, install.root.as_deref(), !install.no_start, &instead)?;
-            return Ok(0);
+            let described = described(name, install)?;
+            let instead = instead(name, install.configuration.config.as_deref());
+            steer::install(&described, &install.installing, &instead)?;
         }
-        Service::Run(run) => {
-            watch(run, control).await?;
-            return Ok(0);
+        Service::Run(run) => watch(run, control).await?,
+        Service::Steer(asked) => {
+            return Ok(steer::steer(asked, PROGRAM, &instead(asked.name_or(PROGRAM), None))?);
         }
-        Service::Uninstall(which) => (&which.which, Verb::Uninstall { root: which.root.as_ref() }),
-        Service::Start(which) => (which, Verb::Start),
-        Service::Stop(which) => (which, Verb::Stop),
-        Service::Restart(which) => (which, Verb::Restart),
-        Service::Reload(which) => (which, Verb::Reload),
-        Service::Status(which) => (which, Verb::Status),
-        Service::Logs(shown) => {
-            (&shown.which, Verb::Logs(Logs { lines: shown.lines, follow: shown.follow }))
-        }
-    };
-    Ok(steer::steer(&which.name, &verb, &instead(&which.name, None))?)
+    }
+    Ok(0)
 }
 
 /// Runs the jobs when they are due, until the order to end.
@@ -78,27 +71,24 @@ fn start_log(run: &Run) {
         None => Destination::Standard,
     };
     log::start(&log::Settings {
-        program: "bascule",
+        program: PROGRAM,
         destination,
         otherwise: Destination::Standard,
-        format: run.log_format.map(|format| match format {
-            LogFormat::Text => Format::Text,
-            LogFormat::Json => Format::Json,
-        }),
+        format: run.log_format,
         verbose: run.verbose,
         event_source: run.windows_service.clone(),
     });
 }
 
-fn printed(install: &Install) -> anyhow::Result<String> {
+fn printed(name: &str, install: &Install) -> anyhow::Result<String> {
     if cfg!(windows) {
         bail!("there are no unit files on Windows: nothing to print");
     }
-    Ok(unit::service(&described(install)?, "bascule service install")?)
+    Ok(unit::service(&described(name, install)?, "bascule service install")?)
 }
 
 /// The agent as a service.
-fn described(install: &Install) -> anyhow::Result<Described> {
+fn described(name: &str, install: &Install) -> anyhow::Result<Described> {
     let loaded = Loaded::open(install.configuration.config.as_deref())?;
     if loaded.config.jobs.values().all(|job| job.schedule.is_none()) {
         bail!(
@@ -109,16 +99,15 @@ fn described(install: &Install) -> anyhow::Result<Described> {
     let file = std::path::absolute(&loaded.file).context("the configuration's path")?;
     let writes = writes(&loaded)?;
     let capabilities = if writes.len() > 1 { TO_WRITE.to_vec() } else { TO_READ.to_vec() };
-    let name = install.which.name.clone();
     Ok(Described {
         display_name: "Bascule agent".into(),
         description: "Bascule agent: mirrors when its jobs are due".into(),
         documentation: "man:rsync(1)".into(),
         program: std::env::current_exe().context("this program's own path")?,
-        arguments: arguments(&name, &file),
-        name,
+        arguments: arguments(name, &file),
+        name: name.to_owned(),
         user: install.user.clone(),
-        password: install.password_file.as_deref().map(steer::account_password).transpose()?,
+        password: install.installing.password()?,
         makes_special_files: writes.len() > 1,
         writes,
         capabilities,

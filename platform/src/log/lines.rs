@@ -12,12 +12,12 @@ use tracing_subscriber::registry::LookupSpan;
 use super::event::Said;
 
 /// The form of a line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Time in UTC, process, level, name, message, then `key=value`.
+    /// Time, process, level, name, message, values.
     #[default]
     Text,
-    /// One JSON object: `time`, `pid`, `level`, `event`, `message`, and the values by their names.
+    /// One JSON object a line.
     Json,
 }
 

@@ -91,11 +91,15 @@ pub struct Status {
 }
 
 /// Which part of the log to show.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, clap::Args)]
+// A command of the same name has it.
+#[group(skip)]
 pub struct Logs {
-    /// The last lines.
+    /// How many of the last lines.
+    #[arg(short = 'n', long, value_name = "NUM", default_value_t = 100)]
     pub lines: u32,
     /// Go on with what comes.
+    #[arg(short, long)]
     pub follow: bool,
 }
 
