@@ -6,7 +6,7 @@ use super::config::Job;
 use crate::location::{Location, Remote};
 
 /// How options begin that say which names are left alone.
-const RULES: [&str; 4] = ["--exclude", "--filter", "--cvs-exclude", "-f"];
+const RULES: [&str; 3] = ["--exclude", "--filter", "-f"];
 
 /// Where one source of a job comes to.
 struct Way {
