@@ -4,7 +4,6 @@ use std::str::FromStr as _;
 
 use anyhow::{Context as _, bail};
 use croner::Cron;
-use jiff::civil::Time;
 use jiff::{SignedDuration, Zoned};
 
 use super::config::{Job, Schedule};
@@ -73,17 +72,18 @@ impl Plan {
         if self.windows.is_empty() || self.windows.iter().any(|hours| hours.contains(due.time())) {
             return Some(due);
         }
-        self.windows.iter().filter_map(|hours| next_time(&due, hours.from)).min()
+        self.windows.iter().filter_map(|hours| next_opening(&due, hours)).min()
     }
 }
 
-/// The next moment after `after` at which clocks show `time`.
-fn next_time(after: &Zoned, time: Time) -> Option<Zoned> {
+/// The next moment after `after` at which a window opens.
+fn next_opening(after: &Zoned, window: &Hours) -> Option<Zoned> {
     let mut day = after.date();
-    // A day may lack the time, when clocks are put forward; the moment after it is taken then.
-    for _ in 0..2 {
-        let moment = day.to_datetime(time).to_zoned(after.time_zone().clone()).ok()?;
-        if moment > *after {
+    // A day may lack the time, when clocks are put forward: the moment after that is taken, unless the
+    // day lacks all of the window.
+    for _ in 0..3 {
+        let moment = day.to_datetime(window.from).to_zoned(after.time_zone().clone()).ok()?;
+        if moment > *after && window.contains(moment.time()) {
             return Some(moment);
         }
         day = day.tomorrow().ok()?;
@@ -164,6 +164,39 @@ mod tests {
         ] {
             assert_eq!(&again(text, last.as_deref(), &stopped, &now), due, "{text} {stopped}");
         }
+    }
+
+    #[test]
+    fn once_a_day_also_when_clocks_are_put_forward_or_back() {
+        let text = "schedule.cron = \"30 2 * * *\"";
+        // 02:30 does not exist on that day in spring, and twice on that in autumn.
+        let spring = "2026-03-28T02:30:00+01:00[Europe/Paris]";
+        let now = "2026-03-28T12:00:00+01:00[Europe/Paris]";
+        assert_eq!(next(text, Some(spring), now), "2026-03-29T03:00:00+02:00[Europe/Paris]");
+        let made_up = "2026-03-29T03:00:00+02:00[Europe/Paris]";
+        let later = "2026-03-29T03:01:00+02:00[Europe/Paris]";
+        assert_eq!(next(text, Some(made_up), later), "2026-03-30T02:30:00+02:00[Europe/Paris]");
+        let autumn = "2026-10-25T02:30:00+02:00[Europe/Paris]";
+        for now in
+            ["2026-10-25T02:31:00+02:00[Europe/Paris]", "2026-10-25T02:29:00+01:00[Europe/Paris]"]
+        {
+            assert_eq!(next(text, Some(autumn), now), "2026-10-26T02:30:00+01:00[Europe/Paris]");
+        }
+        let text = "schedule.every = \"15m\"";
+        let last = "2026-10-25T02:50:00+02:00[Europe/Paris]";
+        assert_eq!(
+            next(text, Some(last), "2026-10-25T02:51:00+02:00[Europe/Paris]"),
+            "2026-10-25T02:05:00+01:00[Europe/Paris]"
+        );
+    }
+
+    #[test]
+    fn a_window_that_a_day_lacks_is_left_out() {
+        let text = "schedule.every = \"1h\"\nwindows = [\"02:10-02:50\"]";
+        let now = "2026-03-28T12:00:00+01:00[Europe/Paris]";
+        assert_eq!(next(text, None, now), "2026-03-30T02:10:00+02:00[Europe/Paris]");
+        let text = "schedule.every = \"1h\"\nwindows = [\"02:10-05:00\"]";
+        assert_eq!(next(text, None, now), "2026-03-29T03:10:00+02:00[Europe/Paris]");
     }
 
     #[test]
