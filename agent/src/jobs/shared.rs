@@ -71,7 +71,8 @@ fn ways(job: &Job) -> Vec<Way> {
 
 /// The target in one form, without what does not matter: user, fingerprint, slashes at the end.
 fn target(job: &Job) -> Option<String> {
-    let trimmed = |path: &str| path.trim_end_matches(['/', std::path::MAIN_SEPARATOR]).to_owned();
+    let trimmed =
+        |path: &str| path.replace(std::path::MAIN_SEPARATOR, "/").trim_end_matches('/').to_owned();
     match Location::parse(job.target.as_ref()).ok()? {
         Location::Local(path) => Some(trimmed(&path.to_string_lossy())),
         Location::Remote(Remote { host, port, module, path, .. }) => {
