@@ -62,7 +62,10 @@ fn modules(arguments: &[String]) -> anyhow::Result<Vec<(&str, PathBuf)>> {
         if matches!(name, "global") || modules.iter().any(|(other, _)| *other == name) {
             bail!("there can be no second module \"{name}\"");
         }
-        modules.push((name, pairing::served_dir(Path::new(dir))?));
+        let dir = pairing::served_dir(Path::new(dir))?;
+        // Known before anything is made.
+        value(&dir)?;
+        modules.push((name, dir));
     }
     Ok(modules)
 }
@@ -234,7 +237,7 @@ mod tests {
             let init = init(dir.path(), &[format!("mail={}", dir.path().join(name).display())]);
             let error = run(&init).expect_err(name).to_string();
             assert!(error.contains("cannot stand in a configuration"), "{error}");
-            assert!(!init.config.exists());
+            assert!(!init.config.exists() && !dir.path().join("state").exists());
         }
     }
 
