@@ -143,6 +143,8 @@ fn sources(job: &Job) -> Vec<Finding> {
 /// A dry run: what the first run would move, and whether there is room for it.
 async fn rehearsal(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
     let (mut cli, matches) = line::parsed(job, &Wanted { dry_run: true, ..Wanted::default() })?;
+    // Somebody is waiting.
+    cli.retries = 0;
     cli.connection.notes = Some(state.to_owned());
     let watchers = Watchers { silent: true, ..Watchers::default() };
     let ended = mirror::carry_out(&cli, &matches, watchers, stop.clone()).await?;

@@ -31,7 +31,7 @@ use crate::notices::{note, tend};
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
 /// Runs that are looked at for what was stopped.
 const LAST: u32 = 20;
-/// How long to wait when a job cannot even be begun.
+/// How long to wait when a job cannot even be begun, or is being run by hand.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Watches the jobs of `file` until the order to end.
@@ -166,6 +166,7 @@ impl Tasks {
                 observed: self.observed.clone(),
                 verdict: None,
                 failures: 0,
+                waits: false,
             };
             let id = self.running.spawn(tending.tend()).id();
             drop(names);
@@ -216,6 +217,8 @@ struct Tending {
     verdict: Option<Verdict>,
     /// Runs that failed since the last that did not.
     failures: u32,
+    /// It waits for somebody who runs the job by hand.
+    waits: bool,
 }
 
 impl Tending {
@@ -261,6 +264,10 @@ impl Tending {
                 }
                 continue;
             }
+            if self.is_run_by_hand(&loaded) {
+                self.nap().await;
+                continue;
+            }
             match self.run(&loaded).await {
                 Ok(()) => {
                     resumes = false;
@@ -288,11 +295,24 @@ impl Tending {
         Ok(cut_off::in_a_row(&store.last(Some(&self.name), LAST)?))
     }
 
+    /// Whether somebody is running the job by hand; the log tells it once.
+    fn is_run_by_hand(&mut self, loaded: &Loaded) -> bool {
+        let is_taken = loaded.state().is_ok_and(|state| Lock::is_taken(&state, &self.name));
+        if is_taken && !self.waits {
+            tracing::info!(
+                event = "job.waits",
+                job = self.name,
+                "the job is due, and waits for a run of it by hand"
+            );
+        }
+        self.waits = is_taken;
+        is_taken
+    }
+
     /// Tells somebody that a run could not be begun; that the job is being run by hand is none of
     /// their concern.
-    fn tell_of_trouble(&self, loaded: &Loaded, error: &anyhow::Error) {
-        let is_running = loaded.state().is_ok_and(|state| Lock::is_taken(&state, &self.name));
-        if !is_running {
+    fn tell_of_trouble(&mut self, loaded: &Loaded, error: &anyhow::Error) {
+        if !self.is_run_by_hand(loaded) {
             note::unbegun(loaded, &self.name, &format!("{error:#}"));
         }
     }
@@ -302,6 +322,10 @@ impl Tending {
         let error = format!("{error:#}");
         self.observed.unbegun(&self.name, &error);
         tracing::error!(event = "run.unbegun", job = self.name, error, "the job could not be run");
+        self.nap().await;
+    }
+
+    async fn nap(&self) {
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
             () = bascule_session::client::stopped(&self.stop) => {}
