@@ -16,7 +16,7 @@ pub fn word(text: &str) -> String {
     if cfg!(not(windows)) {
         return posix_word(text);
     }
-    let is_plain = |c: char| c.is_alphanumeric() || r"-_=/\.:+#".contains(c);
+    let is_plain = |c: char| c.is_alphanumeric() || r"-_=/\.:+#~".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('#') {
         return text.to_owned();
     }

@@ -63,7 +63,7 @@ fn takes_over_what_deltacopy_wrote() {
         "left out: transfer logging = yes",
         "[Open]: nobody is asked for a password: each machine of its hosts allow can read everything",
         "This is not there yet",
-        "basculed service install --config=",
+        "basculed service install ",
         "protocol 30 or newer",
     ] {
         assert!(said.contains(note), "{note}: {said}");
