@@ -64,6 +64,10 @@ impl Visit for Said {
         self.add(field, value.into());
     }
 
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field, value.into());
+    }
+
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.add(field, value.into());
     }
