@@ -70,8 +70,11 @@ pub async fn run(file: Option<&Path>, mut control: Control) -> anyhow::Result<()
                     control.say(Word::Reloading);
                     let listen = send.borrow().config.metrics.clone();
                     observed.configuration(reload(&file, &send));
-                    if send.borrow().config.metrics != listen {
-                        drop(metrics);
+                    // A port that was in use may be free now.
+                    if send.borrow().config.metrics != listen || metrics.is_none() {
+                        if let Some(elsewhere) = metrics.take() {
+                            elsewhere.stop().await;
+                        }
                         metrics = observed.serve().await;
                     }
                     let watched = tasks.start_new();
