@@ -96,10 +96,14 @@ const STEPS: [&str; 3] = [
 /// # Errors
 /// When the database is newer than this program, or cannot be changed.
 pub fn migrate(connection: &mut Connection) -> anyhow::Result<()> {
+    // Whoever opens a database that is as it should be waits for nobody who writes to it.
+    if version_of(connection)? == STEPS.len() {
+        return Ok(());
+    }
     let transaction =
         connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let Some(missing) = STEPS.get(version as usize..) else {
+    let version = version_of(&transaction)?;
+    let Some(missing) = STEPS.get(version..) else {
         anyhow::bail!(
             "it was written by a newer version of Bascule (its tables have version {version}, this \
              program knows {})",
@@ -111,4 +115,8 @@ pub fn migrate(connection: &mut Connection) -> anyhow::Result<()> {
     }
     transaction.pragma_update(None, "user_version", STEPS.len() as u32)?;
     Ok(transaction.commit()?)
+}
+
+fn version_of(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0).map(|n| n as usize))
 }

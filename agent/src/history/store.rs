@@ -252,14 +252,15 @@ impl Store {
         Ok(self.0.execute("DELETE FROM runs WHERE began < ?", [moment(before)])?)
     }
 
-    /// The last runs of `job`, or of all jobs: the oldest of them first.
+    /// The last runs of `job`, or of all jobs: the oldest of them first, by their numbers, since clocks
+    /// are set.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn last(&self, job: Option<&str>, limit: u32) -> anyhow::Result<Vec<Past>> {
-        let mut query = self.0.prepare(
-            "SELECT * FROM runs WHERE ?1 IS NULL OR job = ?1 ORDER BY began DESC, id DESC LIMIT ?2",
-        )?;
+        let mut query = self
+            .0
+            .prepare("SELECT * FROM runs WHERE ?1 IS NULL OR job = ?1 ORDER BY id DESC LIMIT ?2")?;
         let found = query.query_map(params![job, limit], |row| Ok(past(row)))?;
         let mut found = found.map(|row| row?).collect::<Result<Vec<_>, rusqlite::Error>>()?;
         found.reverse();
@@ -286,7 +287,7 @@ impl Store {
             .0
             .query_row(
                 "SELECT ended FROM runs WHERE job = ? AND verdict IN (?, ?) \
-                 ORDER BY began DESC, id DESC LIMIT 1",
+                 ORDER BY id DESC LIMIT 1",
                 params![job, Verdict::Complete.as_str(), Verdict::InMotion.as_str()],
                 |row| row.get(0),
             )
@@ -476,6 +477,18 @@ mod tests {
         assert_eq!(store.forget(2, at(86_400 * 3)).expect("forgotten"), 1);
         assert_eq!(transferred(store.last(None, 9).expect("found")), [1, 2, 3]);
         assert!(store.accounts(1).expect("readable").is_empty(), "its accounts have to go too");
+    }
+
+    #[test]
+    fn a_run_that_began_while_the_clock_was_wrong_is_not_the_last_for_ever() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        let in_ten_years = at(10 * 365 * 86_400);
+        for began in [in_ten_years, at(0)] {
+            store.begin("mail", Kind::Run, began, None).expect("begun");
+            let last = store.last(Some("mail"), 1).expect("found");
+            assert_eq!(last[0].began, began);
+        }
     }
 
     #[test]

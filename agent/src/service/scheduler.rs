@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use bascule_engine::stop::Stop;
 use bascule_platform::service::control::Word;
 use bascule_platform::service::{Control, Order};
-use jiff::{Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinSet};
 
@@ -29,6 +29,8 @@ use crate::notices::{note, tend};
 
 /// The clock is looked at this often while a job is waited for: it may be set, and machines sleep.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
+/// A run that began so long after now began before the clock was set back.
+const CLOCK_STEP: SignedDuration = SignedDuration::from_hours(1);
 /// Runs that are looked at for what was stopped.
 const LAST: u32 = 20;
 /// How long to wait when a job cannot even be begun, or is being run by hand.
@@ -421,9 +423,9 @@ impl Past {
     fn of(loaded: &Loaded, job: &str) -> anyhow::Result<Self> {
         let store = Store::open(&loaded.state()?)?;
         let mut runs = store.last(Some(job), LAST).context("the history cannot be read")?;
-        // A run that a clock which was ahead has dated must not hold all others back until then.
+        // Else nothing would run until the clock gets there.
         let now = Timestamp::now();
-        runs.retain(|run| run.began <= now);
+        runs.retain(|run| run.began.duration_since(now) < CLOCK_STEP);
         let began = |run: history::store::Past| run.began.to_zoned(jiff::tz::TimeZone::system());
         let last = runs.last().cloned().map(began);
         let mut first_stopped = None;
