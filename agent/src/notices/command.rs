@@ -9,6 +9,7 @@ use super::note::{origin, ways};
 use super::notice::{Notice, What};
 use super::queue::{Queue, Way};
 use super::texts::render;
+use super::webhook;
 use crate::history::store::Store;
 use crate::jobs::load::Loaded;
 use crate::jobs::options::Configuration;
@@ -73,11 +74,9 @@ fn whom(loaded: &Loaded, way: Way) -> String {
     let notify = &loaded.config.notify;
     match way {
         Way::Mail => notify.mail.as_ref().map(|mail| mail.to.join(", ")),
-        // The path of a webhook's URL is often a secret itself.
-        Way::Webhook => notify
-            .webhook
-            .as_ref()
-            .map(|webhook| webhook.url.split('/').nth(2).unwrap_or_default().to_owned()),
+        Way::Webhook => {
+            notify.webhook.as_ref().map(|webhook| webhook::host(&webhook.url).to_owned())
+        }
     }
     .unwrap_or_default()
 }

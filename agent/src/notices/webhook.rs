@@ -15,9 +15,7 @@ use super::queue::Waiting;
 /// # Errors
 /// What makes no sense.
 pub fn check(webhook: &Webhook) -> anyhow::Result<()> {
-    let url = &webhook.url;
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+    let (url, host) = (&webhook.url, host(&webhook.url));
     if host.is_empty() || url.parse::<ureq::http::Uri>().is_err() {
         bail!("`url` is no URL such as https://host/path");
     }
@@ -28,6 +26,12 @@ pub fn check(webhook: &Webhook) -> anyhow::Result<()> {
         bail!("a token is not sent in the clear: take an https:// URL");
     }
     Ok(())
+}
+
+/// Host and port of a URL: all of it that may be shown, since the rest is often a secret itself.
+pub fn host(url: &str) -> &str {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default()
 }
 
 /// Posts a notice, and waits no longer than `patience` for all of it.
@@ -57,11 +61,16 @@ pub fn send(webhook: &Webhook, notice: &Waiting, patience: Duration) -> anyhow::
         let token = token.read("the webhook's token")?;
         post = post.header("Authorization", format!("Bearer {}", *token));
     }
-    // The path of a webhook's URL is often a secret itself.
-    let host = webhook.url.split('/').nth(2).unwrap_or_default();
-    let answer = post
-        .send(&notice.document)
-        .with_context(|| format!("the webhook at {host} could not be reached"))?;
+    let host = host(&webhook.url);
+    let answer = match post.send(&notice.document) {
+        Ok(answer) => answer,
+        Err(ureq::Error::Timeout(_)) => {
+            bail!("the webhook at {host} did not answer in {} s", patience.as_secs())
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("the webhook at {host} cannot be used"));
+        }
+    };
     if !answer.status().is_success() {
         bail!("the webhook at {host} answered with status {}", answer.status().as_u16());
     }
@@ -91,12 +100,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_more_than_the_host_is_shown() {
+        for url in ["https://h:1/secret", "https://h:1?secret", "http://h:1#secret", "http://h:1"] {
+            assert_eq!(host(url), "h:1", "{url}");
+        }
+    }
+
+    #[test]
     fn what_cannot_work_is_refused() {
         for (text, reason) in [
             ("url = \"https://hooks.example.com/x\"", ""),
             ("url = \"http://127.0.0.1:8080\"", ""),
             ("url = \"hooks.example.com\"", "no URL"),
             ("url = \"https://\"", "no URL"),
+            ("url = \"https://?key=secret\"", "no URL"),
             ("url = \"https://me:secret@hooks.example.com/\"", "password"),
             ("url = \"http://hooks/\"\ntoken.file = \"/x\"", "in the clear"),
         ] {
