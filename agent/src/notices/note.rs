@@ -97,7 +97,11 @@ pub(super) fn ways(notify: &Notify) -> Vec<Way> {
 pub(super) fn origin(loaded: &Loaded) -> Origin {
     let is_default = load::default_file().is_ok_and(|file| file == loaded.file);
     let file = std::path::absolute(&loaded.file).unwrap_or_else(|_| loaded.file.clone());
-    let option = if is_default { String::new() } else { format!(" --config={}", file.display()) };
+    let option = if is_default {
+        String::new()
+    } else {
+        format!(" --config={}", texts::quoted(&file.display().to_string()))
+    };
     Origin { host: host(), option }
 }
 
@@ -153,6 +157,7 @@ impl Noting<'_> {
         if !self.notify.tells(what.event()) {
             return Ok(());
         }
+        let what = what.legible();
         let notice = Notice { what, job: self.job.map(ToOwned::to_owned), at: self.now, since };
         let text = texts::render(&notice, &self.origin);
         self.queue.put(&notice, &text, &self.ways)

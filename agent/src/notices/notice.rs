@@ -4,6 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::digest::Digest;
+use crate::itemize::printable;
+
+/// What others said is cut after so many characters; the history has all of it.
+const LONGEST_TEXT: usize = 2000;
 
 /// A kind of notice. The names are stable: `events` in the configuration and programs that take
 /// webhooks go by them.
@@ -161,6 +165,25 @@ impl What {
         }
     }
 
+    /// The same with all that others said cut and cleaned: it is read in mails and on terminals.
+    #[must_use]
+    pub fn legible(mut self) -> Self {
+        match &mut self {
+            Self::RunFailed { error: text, .. }
+            | Self::GuardTripped { text, .. }
+            | Self::DiskLow { text, .. } => *text = legible(text),
+            Self::Stalled { reasons } | Self::Blocked { reasons } => {
+                reasons.iter_mut().for_each(|reason| *reason = legible(reason));
+            }
+            Self::RunRecovered { .. }
+            | Self::Converged { .. }
+            | Self::NothingRan { .. }
+            | Self::Digest(_)
+            | Self::Test => {}
+        }
+        self
+    }
+
     /// What programs want to know about it: the field `details` of a webhook's document.
     pub fn details(&self) -> Value {
         match self {
@@ -185,6 +208,15 @@ impl What {
     }
 }
 
+/// A text of another program without what could steer a terminal, and not without end.
+pub fn legible(text: &str) -> String {
+    let text = printable(text.as_bytes());
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}… (there is more of it)", &text[..end]),
+        None => text,
+    }
+}
+
 /// Something to tell somebody.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
@@ -196,4 +228,22 @@ pub struct Notice {
     pub at: Timestamp,
     /// Since when it is so.
     pub since: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_said_is_cut_and_cleaned() {
+        let error = format!("\u{1b}[2Jno\r\nway {}", "ü".repeat(100_000));
+        let What::RunFailed { error, .. } =
+            (What::RunFailed { run: Some(1), code: 10, error }).legible()
+        else {
+            panic!("it stays what it is");
+        };
+        assert!(error.starts_with("\\#033[2Jno\\#015\nway ü"), "{error}");
+        assert!(error.ends_with("ü… (there is more of it)"));
+        assert!(error.chars().count() < LONGEST_TEXT + 50);
+    }
 }

@@ -34,7 +34,7 @@ struct Said {
     happened: String,
     means: String,
     todo: String,
-    /// Commands, without the option for the configuration.
+    /// Commands for this configuration, without the option that names it.
     commands: Vec<String>,
 }
 
@@ -165,7 +165,8 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
             means: "the rest is mirrored, but the target is not complete.".to_owned(),
             todo:
                 "see which files it is and why; mostly it is their permissions, or names that the \
-                   target cannot store:"
+                   target cannot store. The first of these has the numbers of the runs; `bascule \
+                   history --run NUM` names the files of one:"
                     .to_owned(),
             commands: vec![format!("bascule history {job}"), format!("bascule check {job}")],
         },
@@ -202,8 +203,8 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
             means: "without room no run can be kept in the history; then none is begun, and no \
                     notice can be sent either."
                 .to_owned(),
-            todo: "make room on that disk of this machine, or name another folder with `state` in \
-                   bascule.toml. These show what is on it:"
+            todo: "make room on that disk of this machine, or move the folder to another one and \
+                   name it with `state` in bascule.toml. This shows whether the jobs still run:"
                 .to_owned(),
             commands: vec!["bascule status".to_owned()],
         },
@@ -212,12 +213,13 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
             happened: format!("No run of any job has begun for {hours} hours."),
             means:
                 "the target falls behind. A run may hang, be held up by another that never ends, \
-                    or the schedules name no moment in that time."
+                    or the schedules name no moment in that time; or the service did not run."
                     .to_owned(),
-            todo: "see what the jobs are doing and when they are due. If the schedules are meant \
-                   like that, raise `silence_hours` in [notify]:"
-                .to_owned(),
-            commands: vec!["bascule status".to_owned(), "bascule service logs".to_owned()],
+            todo:
+                "see what the jobs are doing, and what the log says (`bascule service logs`). If \
+                   the schedules are meant like that, raise `silence_hours` in [notify]:"
+                    .to_owned(),
+            commands: vec!["bascule status".to_owned()],
         },
         What::Digest(digest) => Said {
             title: digest.title(),
@@ -237,6 +239,19 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
     }
 }
 
+/// A word of a command as shells of this system take it.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
+    if word.chars().all(|c| is_plain(c) || cfg!(windows) && c == '\\') {
+        word.to_owned()
+    } else if cfg!(windows) {
+        // Names of files have no quotes there.
+        format!("\"{word}\"")
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 fn lines(reasons: &[String]) -> String {
     let lines: Vec<String> = reasons.iter().map(|reason| format!("- {reason}")).collect();
     lines.join("\n")
@@ -245,8 +260,10 @@ fn lines(reasons: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Cli;
     use crate::notices::digest::Digest;
     use crate::notices::notice::Event;
+    use clap::Parser as _;
     use jiff::SignedDuration;
 
     fn one_of_each() -> Vec<What> {
@@ -290,6 +307,29 @@ mod tests {
         }
         assert_eq!(seen.len(), Event::ALL.len(), "{seen:?}");
         assert!(Event::ALL.iter().all(|event| Event::parse(event.as_str()) == Some(*event)));
+    }
+
+    #[test]
+    fn every_command_is_one_that_there_is() {
+        for what in one_of_each() {
+            let Rendered { body, .. } = rendered(what, Some("mail"), 5);
+            for command in body.lines().filter_map(|line| line.strip_prefix("    bascule ")) {
+                let words = format!("bascule {command}").replace("NUM", "5");
+                let read = Cli::try_parse_from(words.split(' '));
+                assert!(read.is_ok(), "{command}: {}", read.expect_err("an error"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_with_spaces_is_one_word() {
+        assert_eq!(quoted("/etc/bascule.toml"), "/etc/bascule.toml");
+        if cfg!(windows) {
+            assert_eq!(quoted(r"C:\a b\x.toml"), r#""C:\a b\x.toml""#);
+            assert_eq!(quoted(r"C:\a\x.toml"), r"C:\a\x.toml");
+        } else {
+            assert_eq!(quoted("/a b's/x.toml"), r"'/a b'\''s/x.toml'");
+        }
     }
 
     #[test]
