@@ -267,13 +267,13 @@ impl Store {
         Ok(found)
     }
 
-    /// The runs of `job` that began at `from` or later: the oldest of them first.
+    /// The runs of `job` that ended at `from` or later: the oldest of them first.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn since(&self, job: &str, from: Timestamp) -> anyhow::Result<Vec<Past>> {
+    pub fn ended_since(&self, job: &str, from: Timestamp) -> anyhow::Result<Vec<Past>> {
         let mut query =
-            self.0.prepare("SELECT * FROM runs WHERE job = ? AND began >= ? ORDER BY began, id")?;
+            self.0.prepare("SELECT * FROM runs WHERE job = ? AND ended >= ? ORDER BY id")?;
         let found = query.query_map(params![job, moment(from)], past)?;
         Ok(found.collect::<Result<_, _>>()?)
     }

@@ -5,12 +5,14 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::chart::{self, Bar};
+use super::notice::legible;
 use crate::converge::command::standing;
 use crate::converge::goal::Goal;
 use crate::history::Verdict;
 use crate::history::store::{Past, Store, moment as exact};
 use crate::human::{duration, size};
 use crate::jobs::load::Loaded;
+use crate::jobs::lock::Lock;
 use crate::jobs::table::moment;
 
 /// What happened to all jobs in a span of time.
@@ -29,7 +31,7 @@ pub struct Digest {
 pub struct Day {
     /// Its name.
     pub job: String,
-    /// Runs that ended.
+    /// Runs that ended in the span.
     pub runs: u64,
     /// Runs of these that failed.
     pub failed: u64,
@@ -41,6 +43,8 @@ pub struct Day {
     pub deleted: u64,
     /// Problems with files.
     pub problems: u64,
+    /// Since when a run is going on.
+    pub running_since: Option<Timestamp>,
     /// Where the series of its runs stands.
     pub verdict: String,
     /// Why it is not further.
@@ -65,9 +69,10 @@ impl Digest {
         let mut jobs = Vec::new();
         for (name, job) in &loaded.config.jobs {
             let now = standing(store, name, &Goal::of(job)?, 0.0, to)?;
-            let mut day = Day::of(name, &store.since(name, from)?);
+            let mut day = Day::of(name, &store.ended_since(name, from)?);
+            day.running_since = running_since(loaded, store, name)?;
             day.verdict = now.verdict.to_string();
-            day.reasons = now.reasons;
+            day.reasons = now.reasons.iter().map(|reason| legible(reason)).collect();
             day.final_run = now.last.map(|forecast| forecast.seconds);
             jobs.push(day);
         }
@@ -107,6 +112,7 @@ impl Digest {
                 "bytes_sent": day.bytes,
                 "deleted": day.deleted,
                 "problems": day.problems,
+                "running_since": day.running_since.map(exact),
                 "final_run_seconds": day.final_run,
             })
         });
@@ -118,7 +124,7 @@ impl Digest {
 impl Day {
     fn of(job: &str, runs: &[Past]) -> Self {
         let mut day = Self { job: job.to_owned(), ..Self::default() };
-        for run in runs.iter().filter(|run| run.verdict != Verdict::Running) {
+        for run in runs {
             day.runs += 1;
             day.failed += u64::from(matches!(run.verdict, Verdict::Failed | Verdict::CutOff));
             day.files += run.files_transferred;
@@ -146,6 +152,9 @@ impl Day {
             size(*bytes),
             counted(*problems, "problem"),
         ));
+        if let Some(since) = self.running_since {
+            text.push_str(&format!("  a run has been going on since {}\n", moment(since)));
+        }
         if let Some(seconds) = self.final_run {
             text.push_str(&format!("  the final run would take about {}\n", duration(seconds)));
         }
@@ -154,6 +163,13 @@ impl Day {
         }
         text
     }
+}
+
+/// Since when a run of a job is going on; one whose program was killed is not.
+fn running_since(loaded: &Loaded, store: &Store, job: &str) -> anyhow::Result<Option<Timestamp>> {
+    let last = store.last(Some(job), 1)?.pop().filter(|run| run.verdict == Verdict::Running);
+    let state = loaded.state()?;
+    Ok(last.filter(|_| Lock::is_taken(&state, job)).map(|run| run.began))
 }
 
 fn counted(number: u64, what: &str) -> String {
@@ -172,22 +188,22 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let config = "[jobs.mail]\nsources = [\"/a/\"]\ntarget = \"/b\"\n\
                       [jobs.web]\nsources = [\"/c/\"]\ntarget = \"/d\"\n";
-        let loaded = Loaded {
-            file: "x.toml".into(),
-            config: crate::jobs::load::parse(config).expect("it makes sense"),
-        };
+        let mut config = crate::jobs::load::parse(config).expect("it makes sense");
+        config.state = Some(folder.path().to_owned());
+        let loaded = Loaded { file: "x.toml".into(), config };
         let mut store = Store::open(folder.path()).expect("a store");
         let at = |hours| {
             let begin = Timestamp::from_second(1_800_000_000).expect("a moment");
             begin + SignedDuration::from_hours(hours)
         };
-        for (hour, exit, seconds) in [
-            (-30, ExitCode::Success, 4000.0),
-            (1, ExitCode::Success, 600.0),
-            (2, ExitCode::Socket, 5.0),
-            (3, ExitCode::Success, 300.0),
+        for (began, ended_at, exit, seconds) in [
+            (-30, -29, ExitCode::Success, 4000.0),
+            // It went on into the day.
+            (-2, 1, ExitCode::Success, 600.0),
+            (2, 2, ExitCode::Socket, 5.0),
+            (3, 3, ExitCode::Success, 300.0),
         ] {
-            let id = store.begin("mail", Kind::Run, at(hour), None).expect("begun");
+            let id = store.begin("mail", Kind::Run, at(began), None).expect("begun");
             let counters = Counters {
                 transferred: 10,
                 transferred_bytes: 1 << 20,
@@ -205,8 +221,10 @@ mod tests {
                 accounts: std::collections::BTreeMap::new(),
                 largest: None,
             };
-            store.end(id, at(hour), &ended).expect("ended");
+            store.end(id, at(ended_at), &ended).expect("ended");
         }
+        store.begin("web", Kind::Run, at(23), None).expect("begun");
+        let _running = Lock::take(folder.path(), "web").expect("free");
         let digest = Digest::of(&loaded, &store, at(0), at(24)).expect("readable");
         assert_eq!(digest.title(), "digest: 3 runs, 1 failed");
         let text = digest.text();
@@ -217,6 +235,7 @@ mod tests {
             &format!("{} 5 min 00 s\n", "#".repeat(20)),
             "x did not go through\n",
             "\nweb: 0 runs, 0 of them failed; converging: nothing has run yet\n",
+            &format!("\n  a run has been going on since {}\n", moment(at(23))),
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

@@ -270,13 +270,6 @@ pub(super) fn low(folder: &Path, least: u64) -> Option<String> {
     })
 }
 
-/// Whether so much time has passed without a run that it is to be told: gives the full hours.
-pub(super) fn silent_hours(last: Timestamp, now: Timestamp, after_hours: u32) -> Option<u32> {
-    let passed = now.duration_since(last);
-    let is_silent = after_hours > 0 && passed >= SignedDuration::from_hours(i64::from(after_hours));
-    is_silent.then(|| u32::try_from(passed.as_hours()).unwrap_or(u32::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

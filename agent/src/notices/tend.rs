@@ -9,8 +9,9 @@ use tokio::sync::watch;
 
 use super::deliver::{Sender, changed};
 use super::digest::Digest;
-use super::note::{BELL, Noting, low, noting, silent_hours, ways};
+use super::note::{BELL, Noting, low, noting, ways};
 use super::notice::{Event, Place, What};
+use super::rules::{Silence, silent_hours};
 use crate::history::store::Store;
 use crate::jobs::load::Loaded;
 
@@ -18,20 +19,27 @@ use crate::jobs::load::Loaded;
 const LOOK: Duration = Duration::from_secs(20);
 /// A digest never looks further back.
 const LONGEST_DIGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
+const ONE_DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Tends the notices until `stop`.
 pub async fn tend(mut jobs: watch::Receiver<Arc<Loaded>>, stop: Stop) {
     let began = Timestamp::now();
+    let mut silence = Silence::default();
     let mut is_first = true;
     while !stop.is_stopped() {
         let loaded = Arc::clone(&jobs.borrow_and_update());
         let mut wait = LOOK;
         if !ways(&loaded.config.notify).is_empty() {
             let starts = std::mem::replace(&mut is_first, false);
-            let round = tokio::task::spawn_blocking(move || round(&loaded, began, starts));
+            let round = tokio::task::spawn_blocking(move || {
+                (round(&loaded, began, &mut silence, starts), silence)
+            });
             tokio::select! {
-                next = round => {
-                    if let Some(next) = next.ok().flatten() {
+                done = round => {
+                    // After a panic, which is in the log, the next round begins anew.
+                    let (next, seen) = done.unwrap_or((None, silence));
+                    silence = seen;
+                    if let Some(next) = next {
                         let left = Duration::try_from(next.duration_since(Timestamp::now()));
                         wait = wait.min(left.unwrap_or_default().max(Duration::from_millis(200)));
                     }
@@ -51,17 +59,13 @@ pub async fn tend(mut jobs: watch::Receiver<Arc<Loaded>>, stop: Stop) {
 }
 
 /// Looks and sends once; gives when the next notice is due.
-fn round(loaded: &Loaded, began: Timestamp, starts: bool) -> Option<Timestamp> {
-    let done = || -> anyhow::Result<Option<Timestamp>> {
-        if starts {
-            // Whoever was sending something when the last service ended is gone.
-            let store = Store::open(&loaded.state()?)?;
-            changed(&store, |queue| queue.all_due(Timestamp::now()))?;
-        }
-        noting_all(loaded, began)?;
-        Sender::of_service(loaded)?.send_due()
-    };
-    match done() {
+fn round(
+    loaded: &Loaded,
+    began: Timestamp,
+    silence: &mut Silence,
+    starts: bool,
+) -> Option<Timestamp> {
+    match look_and_send(loaded, began, silence, starts) {
         Ok(next) => next,
         Err(error) => {
             let error = format!("{error:#}");
@@ -71,7 +75,24 @@ fn round(loaded: &Loaded, began: Timestamp, starts: bool) -> Option<Timestamp> {
     }
 }
 
-fn noting_all(loaded: &Loaded, began: Timestamp) -> anyhow::Result<()> {
+fn look_and_send(
+    loaded: &Loaded,
+    began: Timestamp,
+    silence: &mut Silence,
+    starts: bool,
+) -> anyhow::Result<Option<Timestamp>> {
+    if starts {
+        // Whoever was sending something when the last service ended is gone.
+        let store = Store::open(&loaded.state()?)?;
+        changed(&store, |queue| queue.all_due(Timestamp::now()))?;
+    }
+    let noted = noting_all(loaded, began, silence);
+    // What is in the queue goes even when nothing can be added.
+    let next = Sender::of_service(loaded)?.send_due();
+    noted.and(next)
+}
+
+fn noting_all(loaded: &Loaded, began: Timestamp, silence: &mut Silence) -> anyhow::Result<()> {
     let notify = &loaded.config.notify;
     let state = loaded.state()?;
     let least = notify.disk_low_bytes()?;
@@ -81,42 +102,45 @@ fn noting_all(loaded: &Loaded, began: Timestamp) -> anyhow::Result<()> {
             Some(text) => noting.holds(What::DiskLow { place: Place::State, text })?,
             None => _ = noting.ends(Event::DiskLow)?,
         }
-        let last = noting.store.last(None, 1)?.pop().map_or(began, |run| run.began.max(began));
+        // Before the first run ever, the service is the first that could have begun one.
+        let last = noting.store.last(None, 1)?.pop().map_or(began, |run| run.began);
         match silent_hours(last, noting.now, notify.silence_hours) {
-            Some(hours) => noting.holds(What::NothingRan { hours })?,
-            None => _ = noting.ends(Event::NothingRan)?,
+            Some(hours) if silence.has_settled() => noting.holds(What::NothingRan { hours })?,
+            Some(_) => {}
+            None => {
+                silence.ends();
+                noting.ends(Event::NothingRan)?;
+            }
         }
-        digest(loaded, noting)
+        digest(loaded, noting, noting.now)
     })
 }
 
-fn digest(loaded: &Loaded, noting: &Noting<'_>) -> anyhow::Result<()> {
+fn digest(loaded: &Loaded, noting: &Noting<'_>, at: Timestamp) -> anyhow::Result<()> {
     let Some(time) = loaded.config.notify.digest_time()? else { return Ok(()) };
-    let now = noting.now.to_zoned(jiff::tz::TimeZone::system());
+    let now = at.to_zoned(jiff::tz::TimeZone::system());
     let mut kept = noting.queue.condition(None, Event::Digest)?;
-    let Some(from) = span_begin(kept.told, &now, time) else {
-        if kept.told.is_none() {
-            // The first is due at the next such time, not at the one that has passed.
-            kept.told = Some(noting.now);
-            noting.queue.keep(None, Event::Digest, kept)?;
-        }
+    let due = last_due(&now, time)?;
+    // What was told long after now was told before the clock was set back.
+    let told = kept.told.filter(|told| told.duration_since(at) < ONE_DAY);
+    if told.is_some_and(|told| told >= due) {
         return Ok(());
-    };
-    let digest = Digest::of(loaded, noting.store, from, noting.now)?;
-    kept.told = Some(noting.now);
+    }
+    // The first is due at the next such time, not at the one that has passed.
+    kept.told = Some(told.map_or(due, |_| at));
     noting.queue.keep(None, Event::Digest, kept)?;
-    noting.put(What::Digest(digest), None)
+    let Some(told) = told else { return Ok(()) };
+    // Each begins where the one before ended: every run is in one of them.
+    let from = told.max(at - LONGEST_DIGEST);
+    noting.put(What::Digest(Digest::of(loaded, noting.store, from, at)?), None)
 }
 
-/// From when on a digest that is due now looks back; `None` if none is due. `told` is when the last
-/// was made.
-fn span_begin(told: Option<Timestamp>, now: &Zoned, time: jiff::civil::Time) -> Option<Timestamp> {
-    let told = told?;
-    let today = now.date().to_datetime(time).to_zoned(now.time_zone().clone()).ok()?;
-    let due = if today <= *now { today } else { today.yesterday().ok()? };
-    let due = due.timestamp();
-    let day_before = due - SignedDuration::from_hours(24);
-    (told < due).then(|| told.min(day_before).max(now.timestamp() - LONGEST_DIGEST))
+/// The last moment, `now` included, at which a digest is due.
+fn last_due(now: &Zoned, time: jiff::civil::Time) -> anyhow::Result<Timestamp> {
+    let on = |date: jiff::civil::Date| date.to_datetime(time).to_zoned(now.time_zone().clone());
+    let today = on(now.date())?;
+    let due = if today <= *now { today } else { on(now.date().yesterday()?)? };
+    Ok(due.timestamp())
 }
 
 #[cfg(test)]
@@ -125,66 +149,119 @@ mod tests {
     use crate::history::Kind;
     use crate::notices::queue::Way;
 
-    fn begin(told: Option<&str>, now: &str) -> Option<String> {
-        let told = told.map(|text| text.parse::<Zoned>().expect("a moment").timestamp());
-        let now: Zoned = now.parse().expect("a moment");
-        let time = jiff::civil::time(7, 0, 0, 0);
-        span_begin(told, &now, time)
-            .map(|at| at.to_zoned(now.time_zone().clone()).strftime("%d. %H:%M").to_string())
+    #[test]
+    fn a_digest_is_due_at_its_time_of_each_day() {
+        let due = |now: &str, zone: &str| {
+            let now: Zoned = format!("2026-{now}:00[{zone}]").parse().expect("a moment");
+            let due = last_due(&now, jiff::civil::time(2, 30, 0, 0)).expect("there is one");
+            due.to_zoned(now.time_zone().clone()).strftime("%d. %H:%M %Z").to_string()
+        };
+        let berlin = "Europe/Berlin";
+        assert_eq!(due("11-26T02:29", berlin), "25. 02:30 CET");
+        assert_eq!(due("11-26T02:30", berlin), "26. 02:30 CET");
+        // The hour that is left out, and the one that comes twice: each day has one.
+        assert_eq!(due("03-29T03:10", berlin), "28. 02:30 CET");
+        assert_eq!(due("03-29T03:30", berlin), "29. 03:30 CEST");
+        assert_eq!(due("03-30T02:29", berlin), "29. 03:30 CEST");
+        assert_eq!(due("10-25T04:00", berlin), "25. 02:30 CEST");
     }
 
-    #[test]
-    fn a_digest_is_due_once_a_day_and_made_up_for_once() {
-        let at = |text: &str| format!("2026-11-{text}:00[Europe/Berlin]");
-        let last = at("25T07:00");
-        assert_eq!(begin(None, &at("26T07:01")), None);
-        assert_eq!(begin(Some(&last), &at("26T06:59")), None);
-        assert_eq!(begin(Some(&last), &at("26T07:00")).as_deref(), Some("25. 07:00"));
-        assert_eq!(begin(Some(&at("26T07:00")), &at("26T23:00")), None);
-        // The service did not run for three days, and for a month.
-        assert_eq!(begin(Some(&last), &at("28T12:00")).as_deref(), Some("25. 07:00"));
-        assert_eq!(begin(Some(&at("01T07:00")), &at("28T12:00")).as_deref(), Some("21. 12:00"));
-        // It started after the time of the day: the first digest comes the next day.
-        assert_eq!(begin(Some(&at("26T10:00")), &at("26T10:01")), None);
-        assert_eq!(begin(Some(&at("26T10:00")), &at("27T07:00")).as_deref(), Some("26. 07:00"));
+    /// What a service with these settings has in its queue.
+    struct Service {
+        folder: tempfile::TempDir,
+        loaded: Loaded,
+        silence: Silence,
     }
 
-    #[test]
-    fn silence_is_told_in_hours() {
-        let at = |hours| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
-        assert_eq!(silent_hours(at(0), at(25), 26), None);
-        assert_eq!(silent_hours(at(0), at(26), 26), Some(26));
-        assert_eq!(silent_hours(at(0), at(50), 26), Some(50));
-        assert_eq!(silent_hours(at(0), at(500), 0), None);
+    impl Service {
+        fn new(settings: &str) -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let state = toml::Value::from(folder.path().to_string_lossy().into_owned());
+            let text = format!(
+                "state = {state}\n[jobs.mail]\nsources = [\"/a/\"]\ntarget = \"/b\"\n\
+                 [notify]\ndisk_low = \"1\"\n{settings}\n\
+                 [notify.webhook]\nurl = \"http://127.0.0.1:9/\"\n"
+            );
+            let config = crate::jobs::load::parse(&text).expect("it makes sense");
+            let loaded = Loaded { file: "x.toml".into(), config };
+            Self { folder, loaded, silence: Silence::settling_for(Duration::ZERO) }
+        }
+
+        fn store(&self) -> Store {
+            Store::open(self.folder.path()).expect("a store")
+        }
+
+        fn taken(&self) -> Option<serde_json::Value> {
+            let lease = SignedDuration::from_mins(2);
+            changed(&self.store(), |queue| queue.take(Way::Webhook, Timestamp::now(), lease))
+                .expect("readable")
+                .map(|waiting| serde_json::from_str(&waiting.document).expect("JSON"))
+        }
     }
     #[test]
     fn hours_without_a_run_are_told_once_until_one_begins() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let state = toml::Value::from(folder.path().to_string_lossy().into_owned());
-        let text = format!(
-            "state = {state}\n[jobs.mail]\nsources = [\"/a/\"]\ntarget = \"/b\"\n\
-             [notify]\ndisk_low = \"1\"\n[notify.webhook]\nurl = \"http://127.0.0.1:9/\"\n"
-        );
-        let config = crate::jobs::load::parse(&text).expect("it makes sense");
-        let loaded = Loaded { file: "x.toml".into(), config };
-        let taken = || {
-            let store = Store::open(folder.path()).expect("a store");
-            let lease = SignedDuration::from_hours(1);
-            changed(&store, |queue| queue.take(Way::Webhook, Timestamp::now(), lease))
-                .expect("readable")
-                .map(|waiting| waiting.event)
+        let mut service = Service::new("");
+        let hours_ago = |hours| Timestamp::now() - SignedDuration::from_hours(hours);
+        let look = |service: &mut Service, began| {
+            noting_all(&service.loaded, began, &mut service.silence).expect("noted");
+            service.taken().map(|told| told["event"].clone())
         };
-        // The service began just now: it is not to blame for what was before.
-        noting_all(&loaded, Timestamp::now()).expect("noted");
-        assert_eq!(taken(), None);
-        let began = Timestamp::now() - SignedDuration::from_hours(30);
-        noting_all(&loaded, began).expect("noted");
-        noting_all(&loaded, began).expect("noted");
-        assert_eq!((taken().as_deref(), taken()), (Some("nothing.ran"), None));
-        let store = Store::open(folder.path()).expect("a store");
+        // Nothing has run ever: that is not the fault of a service that began just now.
+        assert_eq!(look(&mut service, Timestamp::now()), None);
+        assert_eq!(look(&mut service, hours_ago(30)), Some("nothing.ran".into()));
+        assert_eq!(look(&mut service, hours_ago(30)), None, "it was told");
+        let store = service.store();
         store.begin("mail", Kind::Run, Timestamp::now(), None).expect("begun");
-        noting_all(&loaded, began).expect("noted");
+        assert_eq!(look(&mut service, hours_ago(30)), None);
         let kept = changed(&store, |queue| queue.condition(None, Event::NothingRan));
         assert_eq!(kept.expect("readable").since, None);
+    }
+
+    #[test]
+    fn hours_without_a_run_outlast_restarts_and_what_is_overdue_begins_first() {
+        let mut service = Service::new("");
+        let long_ago = Timestamp::now() - SignedDuration::from_hours(30);
+        service.store().begin("mail", Kind::Run, long_ago, None).expect("begun");
+        service.silence = Silence::default();
+        noting_all(&service.loaded, Timestamp::now(), &mut service.silence).expect("noted");
+        assert_eq!(service.taken(), None, "the service began just now");
+        service.silence = Silence::settling_for(Duration::ZERO);
+        noting_all(&service.loaded, Timestamp::now(), &mut service.silence).expect("noted");
+        assert_eq!(service.taken().expect("told")["details"]["hours"], 30);
+    }
+
+    #[test]
+    fn digests_come_once_and_each_begins_where_the_last_ended() {
+        let service = Service::new("digest = \"07:00\"");
+        let at = |time: &str| {
+            let time: jiff::civil::DateTime = format!("2026-11-{time}").parse().expect("a time");
+            time.to_zoned(jiff::tz::TimeZone::system()).expect("there is one").timestamp()
+        };
+        let span = |now: &str| {
+            noting(&service.loaded, None, |noting| digest(&service.loaded, noting, at(now)))
+                .expect("noted");
+            service.taken().map(|told| {
+                let shown = |name: &str| {
+                    let at: Timestamp = told["details"][name].as_str()?.parse().ok()?;
+                    let at = at.to_zoned(jiff::tz::TimeZone::system());
+                    Some(at.strftime("%dT%H:%M:%S").to_string())
+                };
+                (shown("from").unwrap_or_default(), shown("to").unwrap_or_default())
+            })
+        };
+        let days = |from: &str, to: &str| Some((from.to_owned(), to.to_owned()));
+        // The service starts after the time of the day: the first tells of the whole day.
+        assert_eq!(span("02T10:00"), None);
+        assert_eq!(span("03T06:59:59"), None);
+        assert_eq!(span("03T07:00:12"), days("02T07:00:00", "03T07:00:12"));
+        // Set back by a little or started again in that minute: not another one.
+        assert_eq!(span("03T06:59:58"), None);
+        assert_eq!(span("03T07:00:13"), None);
+        // The service did not run for three days, and for weeks.
+        assert_eq!(span("06T12:00"), days("03T07:00:12", "06T12:00:00"));
+        assert_eq!(span("28T12:00"), days("21T12:00:00", "28T12:00:00"));
+        // The clock was wrong and is right again: digests go on.
+        assert_eq!(span("08T10:00"), None);
+        assert_eq!(span("09T07:00"), days("08T07:00:00", "09T07:00:00"));
     }
 }
