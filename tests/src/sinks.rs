@@ -78,7 +78,15 @@ impl SmtpSink {
     /// # Panics
     /// When the listener cannot be used.
     pub fn on(listener: TcpListener) -> Self {
-        Self(Sink::on(listener, take_mail))
+        Self::refusing(listener, "nobody@is.refused")
+    }
+
+    /// Takes mail from now on, for everybody but one recipient.
+    ///
+    /// # Panics
+    /// When the listener cannot be used.
+    pub fn refusing(listener: TcpListener, recipient: &'static str) -> Self {
+        Self(Sink::on(listener, move |stream, kept: &_| take_mail(stream, kept, recipient)))
     }
 
     /// Where it listens.
@@ -204,8 +212,8 @@ fn keep<T>(kept: &Kept<T>, message: T) {
     kept.lock().unwrap_or_else(PoisonError::into_inner).push(message);
 }
 
-/// One SMTP connection.
-fn take_mail(stream: TcpStream, kept: &Kept<Mail>) -> io::Result<()> {
+/// One SMTP connection; mail for `refused` is not taken.
+fn take_mail(stream: TcpStream, kept: &Kept<Mail>, refused: &str) -> io::Result<()> {
     let mut answers = stream.try_clone()?;
     let mut lines = BufReader::new(stream);
     let mut mail = Mail::default();
@@ -223,6 +231,7 @@ fn take_mail(stream: TcpStream, kept: &Kept<Mail>) -> io::Result<()> {
                 mail.from = address(rest);
                 "250 go on"
             }
+            "RCPT" if address(rest) == refused => "550 no such user",
             "RCPT" => {
                 mail.to.push(address(rest));
                 "250 go on"

@@ -1,7 +1,7 @@
 //! Notices by mail and by webhook, as a real SMTP server and a real HTTP server get them.
 #![cfg(unix)]
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
 
@@ -239,6 +239,49 @@ fn notify_tries_every_way_and_says_what_came_of_it() {
         "{said}"
     );
     assert!(smtp.wait_for(|_| true).subject().contains("a test of the notices"));
+}
+
+#[test]
+fn one_recipient_whom_the_server_does_not_know_keeps_the_mail_from_nobody_else() {
+    let smtp = SmtpSink::refusing(listener(), "gone@example.com");
+    let world = World::new(Whose::Ours, "");
+    let settings = often(Some(smtp.address().port()), None)
+        .replace("[\"admin@example.com\"]", "[\"gone@example.com\", \"admin@example.com\"]");
+    world.configure(world.daemon.port, &settings);
+    let ran = world.bascule(&["notify"]);
+    assert!(ran.code == 1 && ran.said.contains("but NOT to gone@example.com: "), "{}", ran.said);
+    let mails = smtp.messages();
+    assert_eq!(mails.len(), 1, "{mails:#?}");
+    assert_eq!(mails[0].to, ["admin@example.com"]);
+    assert_eq!(mails[0].header("MIME-Version"), Some("1.0"));
+    let service = Service::start(&world);
+    smtp.wait_for(|mail| mail.subject().contains("mail: converged"));
+    service.stop();
+    let log = std::fs::read_to_string(world.at("service.log")).expect("a log");
+    assert!(log.contains("notice.refused") && !log.contains("notice.failed"), "{log}");
+}
+
+#[test]
+fn a_mail_server_that_trickles_holds_up_neither_the_other_way_nor_a_command() {
+    let (trickle, http) = (listener(), HttpSink::on(listener()));
+    let mail = trickle.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in trickle.incoming().map_while(Result::ok) {
+            // Until the client goes.
+            std::thread::spawn(move || {
+                while stream.write_all(b"2").is_ok() {
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                }
+            });
+        }
+    });
+    let world = World::new(Whose::Ours, "");
+    world.configure(world.daemon.port, &often(Some(mail), Some(http.address().port())));
+    assert_eq!(world.bascule(&["converge", "mail", "--times=1", "--under=1h"]).code, 0);
+    http.wait_for(about("job.converged"));
+    let ran = world.bascule(&["notify"]);
+    assert!(ran.code == 1 && ran.said.contains("did not take it in 45 s"), "{}", ran.said);
+    assert!(ran.said.contains("webhook: sent to"), "{}", ran.said);
 }
 
 #[test]

@@ -47,7 +47,13 @@ pub async fn notify(cli: &Notify) -> anyhow::Result<ExitCode> {
         let sender = sender.clone();
         let sent = tokio::task::spawn_blocking(move || sender.send(way, &test)).await?;
         match sent {
-            Ok(()) => print(&format!("{}: sent to {}\n", way.as_str(), whom(&loaded, way))),
+            Ok(refused) => {
+                print(&format!("{}: sent to {}\n", way.as_str(), whom(&loaded, way)));
+                for recipient in refused {
+                    code = ExitCode::Syntax;
+                    print(&format!("{}: but NOT to {recipient}\n", way.as_str()));
+                }
+            }
             Err(error) => {
                 code = ExitCode::Syntax;
                 print(&format!(

@@ -7,24 +7,27 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::config::Notify;
 use super::note::{host, ways};
-use super::queue::{Queue, Waiting, Way};
+use super::queue::{LONGEST_WAIT, Queue, Waiting, Way};
 use super::{mail, webhook};
 use crate::history::store::Store;
 use crate::jobs::load::Loaded;
 
-/// How long the service waits for a server's answer.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a command waits for an answer after its runs, and for all of them.
+/// How long the service waits until a server has taken a notice: some greet late on purpose.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// Nothing more is begun after this before the service looks at everything again.
+const ROUND: Duration = Duration::from_secs(20);
+/// The same for a command after its runs, whom somebody waits for.
 const PATIENCE_BY_HAND: Duration = Duration::from_secs(5);
 const BY_HAND: Duration = Duration::from_secs(10);
 /// What somebody has taken is free again after this: its program was killed.
 const LEASE: SignedDuration = SignedDuration::from_mins(2);
 /// The first wait after a failure; each is twice the one before.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(5);
-/// The longest.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(15);
 /// What could not be sent for so long is given up: whoever reads it then would be misled.
 const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(72);
+/// Not before so many attempts: the service may have been away for days, or the clock was wrong when
+/// the notice was made.
+const FEWEST_ATTEMPTS: u32 = 10;
 
 /// Sends notices of one configuration.
 #[derive(Debug, Clone)]
@@ -34,7 +37,7 @@ pub struct Sender {
     host: String,
     patience: Duration,
     /// Nothing more is begun after this.
-    until: Option<Instant>,
+    until: Instant,
 }
 
 impl Sender {
@@ -44,7 +47,8 @@ impl Sender {
     /// When there is no state folder.
     pub fn of_service(loaded: &Loaded) -> anyhow::Result<Self> {
         let notify = loaded.config.notify.clone();
-        Ok(Self { notify, state: loaded.state()?, host: host(), patience: PATIENCE, until: None })
+        let (state, until) = (loaded.state()?, Instant::now() + ROUND);
+        Ok(Self { notify, state, host: host(), patience: PATIENCE, until })
     }
 
     /// As a command sends them that somebody waits for.
@@ -52,37 +56,42 @@ impl Sender {
     /// # Errors
     /// When there is no state folder.
     pub fn by_hand(loaded: &Loaded) -> anyhow::Result<Self> {
-        let until = Some(Instant::now() + BY_HAND);
+        let until = Instant::now() + BY_HAND;
         Ok(Self { patience: PATIENCE_BY_HAND, until, ..Self::of_service(loaded)? })
     }
 
-    /// Sends everything that is due; gives when it is to be done again.
+    /// Sends what is due, by both ways at a time; gives when it is to be done again.
     ///
     /// # Errors
     /// When the queue cannot be used.
     pub fn send_due(&self) -> anyhow::Result<Option<Timestamp>> {
-        let store = Store::open(&self.state)?;
         let configured = ways(&self.notify);
-        for way in Way::ALL {
-            if configured.contains(&way) {
-                self.send_by(way, &store)?;
-            } else {
-                let before = Timestamp::now() - GIVEN_UP_AFTER;
-                changed(&store, |queue| queue.forget(way, before))?;
-            }
+        std::thread::scope(|threads| {
+            let sending = configured.iter().map(|way| threads.spawn(|| self.send_by(*way)));
+            let sending: Vec<_> = sending.collect();
+            sending.into_iter().try_for_each(|way| match way.join() {
+                Ok(sent) => sent,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })?;
+        let store = Store::open(&self.state)?;
+        for way in Way::ALL.into_iter().filter(|way| !configured.contains(way)) {
+            let before = Timestamp::now() - GIVEN_UP_AFTER;
+            changed(&store, |queue| queue.forget(way, before))?;
         }
         changed(&store, |queue| queue.next_due(&configured))
     }
 
-    fn send_by(&self, way: Way, store: &Store) -> anyhow::Result<()> {
-        while self.until.is_none_or(|until| Instant::now() < until) {
-            let taken = changed(store, |queue| queue.take(way, Timestamp::now(), LEASE))?;
+    fn send_by(&self, way: Way) -> anyhow::Result<()> {
+        let store = Store::open(&self.state)?;
+        while Instant::now() < self.until {
+            let taken = changed(&store, |queue| queue.take(way, Timestamp::now(), LEASE))?;
             let Some(notice) = taken else { break };
             // Between the two nothing is locked: servers may be slow.
             let sent = self.send(way, &notice);
             let now = Timestamp::now();
             let is_good = sent.is_ok();
-            changed(store, |queue| after(queue, way, &notice, sent, now))?;
+            changed(&store, |queue| after(queue, way, &notice, sent, now))?;
             if !is_good {
                 break;
             }
@@ -90,14 +99,16 @@ impl Sender {
         Ok(())
     }
 
-    /// Sends one notice by one way.
+    /// Sends one notice by one way; gives whom the server refused while it took it for others.
     ///
     /// # Errors
     /// Why it was not taken, or that the way is not configured.
-    pub fn send(&self, way: Way, notice: &Waiting) -> anyhow::Result<()> {
+    pub fn send(&self, way: Way, notice: &Waiting) -> anyhow::Result<Vec<String>> {
         match (way, &self.notify.mail, &self.notify.webhook) {
             (Way::Mail, Some(mail), _) => mail::send(mail, notice, &self.host, self.patience),
-            (Way::Webhook, _, Some(webhook)) => webhook::send(webhook, notice, self.patience),
+            (Way::Webhook, _, Some(webhook)) => {
+                webhook::send(webhook, notice, self.patience).map(|()| Vec::new())
+            }
             _ => anyhow::bail!("{} is not configured", way.as_str()),
         }
     }
@@ -119,26 +130,38 @@ fn after(
     queue: &Queue<'_>,
     way: Way,
     notice: &Waiting,
-    sent: anyhow::Result<()>,
+    sent: anyhow::Result<Vec<String>>,
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let (name, job, way_name) = (&notice.event, notice.job.as_deref(), way.as_str());
     let attempts = notice.attempts;
-    let Err(error) = sent else {
-        queue.remove(notice.number)?;
-        queue.is_good(way, now)?;
-        tracing::info!(
-            event = "notice.sent",
-            notice = name,
-            job,
-            way = way_name,
-            attempts,
-            "notice sent"
-        );
-        return Ok(());
+    let error = match sent {
+        Ok(refused) => {
+            queue.remove(notice.number)?;
+            queue.is_good(way, now)?;
+            tracing::info!(
+                event = "notice.sent",
+                notice = name,
+                job,
+                way = way_name,
+                attempts,
+                "notice sent"
+            );
+            for recipient in refused {
+                tracing::warn!(
+                    event = "notice.refused",
+                    notice = name,
+                    job,
+                    recipient,
+                    "the mail server took a notice for others, not for this recipient: correct `to`"
+                );
+            }
+            return Ok(());
+        }
+        Err(error) => error,
     };
     let error = format!("{error:#}");
-    if now.duration_since(notice.made) >= GIVEN_UP_AFTER {
+    if now.duration_since(notice.made) >= GIVEN_UP_AFTER && attempts >= FEWEST_ATTEMPTS {
         queue.remove(notice.number)?;
         tracing::error!(
             event = "notice.given_up",
@@ -213,12 +236,18 @@ mod tests {
         changed(store, |queue| queue.take(way, at(seconds), LEASE)).expect("readable")
     }
 
-    fn told(store: &Store, way: Way, notice: &Waiting, sent: anyhow::Result<()>, seconds: i64) {
+    type Sent = anyhow::Result<Vec<String>>;
+
+    fn told(store: &Store, way: Way, notice: &Waiting, sent: Sent, seconds: i64) {
         changed(store, |queue| after(queue, way, notice, sent, at(seconds))).expect("written");
     }
 
-    fn no() -> anyhow::Result<()> {
+    fn no() -> Sent {
         Err(anyhow::anyhow!("no"))
+    }
+
+    fn yes() -> Sent {
+        Ok(Vec::new())
     }
 
     #[test]
@@ -241,7 +270,7 @@ mod tests {
             (&document["event"], &document["id"]),
             (&"run.recovered".into(), &post.id.into())
         );
-        told(&store, Way::Mail, &mail, Ok(()), 121);
+        told(&store, Way::Mail, &mail, yes(), 121);
         assert_eq!(take(&store, Way::Mail, 100_000), None);
     }
 
@@ -260,7 +289,7 @@ mod tests {
         told(&store, Way::Mail, &second, no(), 5);
         put(&store, 3, 6, &[Way::Mail]);
         let third = take(&store, Way::Mail, 6).expect("new, so due");
-        told(&store, Way::Mail, &third, Ok(()), 6);
+        told(&store, Way::Mail, &third, yes(), 6);
         assert!(take(&store, Way::Mail, 6).is_some() && take(&store, Way::Mail, 6).is_some());
         assert_eq!(take(&store, Way::Mail, 6), None);
         let waits: Vec<i64> = [1, 2, 3, 8, 9, 400].map(|n| wait_after(n).as_secs()).into();
@@ -273,10 +302,13 @@ mod tests {
         let store = Store::open(folder.path()).expect("a store");
         let days = 72 * 3600;
         put(&store, 1, 0, &[Way::Mail]);
-        let notice = take(&store, Way::Mail, days - 1).expect("due");
-        told(&store, Way::Mail, &notice, no(), days - 1);
-        let notice = take(&store, Way::Mail, days + 900).expect("due still");
-        told(&store, Way::Mail, &notice, no(), days + 900);
+        let mut last = days - 1;
+        for attempt in 1..=10 {
+            assert_eq!(waiting(folder.path()).expect("readable"), 1, "{attempt}");
+            let notice = take(&store, Way::Mail, last).expect("due still");
+            told(&store, Way::Mail, &notice, no(), last);
+            last += 901;
+        }
         assert_eq!(waiting(folder.path()).expect("readable"), 0);
         // Of a way that is not configured any more as well.
         put(&store, 2, 0, &[Way::Webhook]);

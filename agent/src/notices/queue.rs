@@ -9,6 +9,10 @@ use super::rules::Condition;
 use super::texts::Rendered;
 use crate::history::store::{Store, moment};
 
+/// The longest wait for another attempt. What is to wait longer dates from before the clock was set
+/// back, and is due.
+pub const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(15);
+
 /// A way that notices go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -164,10 +168,11 @@ impl<'a> Queue<'a> {
         lease: SignedDuration,
     ) -> anyhow::Result<Option<Waiting>> {
         let found = self.0.query_row(
-            "UPDATE notices SET attempts = attempts + 1, next = ?3 WHERE id = (
-                SELECT id FROM notices WHERE way = ?1 AND next <= ?2 ORDER BY attempts, id LIMIT 1
+            "UPDATE notices SET attempts = attempts + 1, next = ?3, error = NULL WHERE id = (
+                SELECT id FROM notices WHERE way = ?1 AND (next <= ?2 OR next > ?4)
+                ORDER BY attempts, id LIMIT 1
             ) RETURNING id, key, event, job, made, attempts, subject, body, document",
-            params![way.as_str(), moment(now), moment(now + lease)],
+            params![way.as_str(), moment(now), moment(now + lease), moment(now + LONGEST_WAIT)],
             |row| {
                 let made: String = row.get(4)?;
                 Ok(Waiting {

@@ -146,7 +146,8 @@ async fn mailed(server: &Server, settings: String, begins_clear: bool) -> Result
     let settings: super::config::Mail = toml::from_str(&text).expect("it makes sense");
     mail::check(&settings).expect("it makes sense");
     let sending = tokio::task::spawn_blocking(move || {
-        mail::send(&settings, &notice(), "here", PATIENCE).map_err(|error| format!("{error:#}"))
+        let sent = mail::send(&settings, &notice(), "here", PATIENCE);
+        sent.map(drop).map_err(|error| format!("{error:#}"))
     });
     let answers = |line: &str| if line.is_empty() && begins_clear { None } else { smtp(line) };
     ended(server.serve(answers, begins_clear), sending).await
