@@ -267,14 +267,18 @@ impl Store {
         Ok(found)
     }
 
-    /// The runs of `job` that ended at `from` or later: the oldest of them first.
+    /// The runs of `job` that ended at `from` or later, or were cut off and began then: the oldest of
+    /// them first.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn ended_since(&self, job: &str, from: Timestamp) -> anyhow::Result<Vec<Past>> {
-        let mut query =
-            self.0.prepare("SELECT * FROM runs WHERE job = ? AND ended >= ? ORDER BY id")?;
-        let found = query.query_map(params![job, moment(from)], past)?;
+        let mut query = self.0.prepare(
+            "SELECT * FROM runs WHERE job = ?1 AND (ended >= ?2 OR verdict = ?3 AND began >= ?2)
+             ORDER BY id",
+        )?;
+        let cut_off = Verdict::CutOff.as_str();
+        let found = query.query_map(params![job, moment(from), cut_off], past)?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 

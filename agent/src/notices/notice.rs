@@ -175,7 +175,8 @@ impl What {
             Self::Stalled { reasons } | Self::Blocked { reasons } => {
                 reasons.iter_mut().for_each(|reason| *reason = legible(reason));
             }
-            Self::RunRecovered { .. }
+            Self::RunCutOff { .. }
+            | Self::RunRecovered { .. }
             | Self::Converged { .. }
             | Self::NothingRan { .. }
             | Self::Digest(_)

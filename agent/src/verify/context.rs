@@ -1,7 +1,7 @@
 //! What all threads of a verification share.
 
 use std::io::{self, ErrorKind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -43,6 +43,7 @@ pub struct Context {
     /// When it began: what changes later is in motion.
     began: (i64, u32),
     agreed: OnceLock<Negotiated>,
+    keeps_ticks: AtomicBool,
 }
 
 impl Context {
@@ -63,7 +64,18 @@ impl Context {
             stop,
             began: (now.as_secs().try_into().unwrap_or(i64::MAX), now.subsec_nanos()),
             agreed: OnceLock::new(),
+            keeps_ticks: AtomicBool::new(false),
         }
+    }
+
+    /// Notes that the daemon keeps times to 100 ns only.
+    pub fn note_ticks(&self) {
+        self.keeps_ticks.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the daemon keeps times to 100 ns only.
+    pub fn keeps_ticks(&self) -> bool {
+        self.keeps_ticks.load(Ordering::Relaxed)
     }
 
     /// Sets how contents are compared, once for all.

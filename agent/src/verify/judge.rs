@@ -23,8 +23,10 @@ pub struct Judge {
 /// How far times may differ and still be equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// Not at all: nanoseconds count, as far as this system keeps them.
+    /// Not at all: nanoseconds count.
     Exact,
+    /// By what Windows, at one of the ends, cuts off: it keeps 100 ns at a time.
+    Ticks,
     /// By that many seconds; with 0 the second has to be the same.
     Seconds(u32),
 }
@@ -33,6 +35,7 @@ impl std::fmt::Display for Window {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exact => f.write_str("to the nanosecond"),
+            Self::Ticks => f.write_str("to 100 ns, as Windows keeps them"),
             Self::Seconds(0) => f.write_str("to the second"),
             Self::Seconds(seconds) => write!(f, "within {seconds} s"),
         }
@@ -40,31 +43,36 @@ impl std::fmt::Display for Window {
 }
 
 impl Window {
-    /// Rsync's `--modify-window`.
+    /// Rsync's `--modify-window`, as far as this system keeps times.
     pub fn of(modify_window: i32) -> Self {
-        u32::try_from(modify_window).map_or(Self::Exact, Self::Seconds)
+        let finest = if cfg!(windows) { Self::Ticks } else { Self::Exact };
+        u32::try_from(modify_window).map_or(finest, Self::Seconds)
     }
 
     fn is_same(self, source: &Entry, target: &Entry) -> bool {
         match self {
-            Self::Exact => source.mtime == target.mtime && is_same_tick(source.nanos, target.nanos),
+            Self::Exact => (source.mtime, source.nanos) == (target.mtime, target.nanos),
+            Self::Ticks => source.mtime == target.mtime && is_same_tick(source.nanos, target.nanos),
             Self::Seconds(seconds) => source.mtime.abs_diff(target.mtime) <= seconds.into(),
         }
     }
 }
 
-/// Whether nanoseconds are the same; on Windows also whether one is what it keeps of the other: 100 ns
-/// at a time.
+/// Whether nanoseconds are the same, or one is what Windows keeps of the other.
 fn is_same_tick(one: u32, other: u32) -> bool {
     let kept = |nanos: u32| nanos - nanos % 100;
-    one == other || (cfg!(windows) && (kept(one) == other || one == kept(other)))
+    one == other || kept(one) == other || one == kept(other)
 }
 
 impl Judge {
-    /// Gives up what the other end cannot tell: before protocol 31, nanoseconds.
-    pub fn adapt(&mut self, negotiated: &Negotiated) {
-        if !negotiated.version.has_nanoseconds() && self.window == Window::Exact {
-            self.window = Window::Seconds(0);
+    /// Gives up what the other end cannot tell: before protocol 31, nanoseconds; what is finer than
+    /// 100 ns where it says so.
+    pub fn adapt(&mut self, negotiated: &Negotiated, keeps_ticks: bool) {
+        match self.window {
+            Window::Seconds(_) => {}
+            _ if !negotiated.version.has_nanoseconds() => self.window = Window::Seconds(0),
+            Window::Exact if keeps_ticks => self.window = Window::Ticks,
+            Window::Exact | Window::Ticks => {}
         }
     }
 
@@ -142,14 +150,17 @@ mod tests {
         let none = Judge { perms: false, owner: false, ..ALL };
         let later = Entry { nanos: 8, ..file.clone() };
         let on_windows = Entry { nanos: 0, ..file.clone() };
+        let next_tick = Entry { nanos: 100, ..file.clone() };
         let next = Entry { mtime: 101, ..file.clone() };
         let longer = Entry { size: 6, ..later.clone() };
         let foreign = Entry { mode: 0o100_600, gid: 3, ..file.clone() };
         for (judge, other, expected) in [
             (ALL, &file, &[][..]),
             (ALL, &later, &[Aspect::Time]),
-            (ALL, &on_windows, if cfg!(windows) { &[] } else { &[Aspect::Time] }),
-            (ALL, &Entry { nanos: 100, ..file.clone() }, &[Aspect::Time]),
+            (ALL, &on_windows, &[Aspect::Time]),
+            (Judge { window: Window::Ticks, ..ALL }, &on_windows, &[]),
+            (Judge { window: Window::Ticks, ..ALL }, &later, &[Aspect::Time]),
+            (Judge { window: Window::Ticks, ..ALL }, &next_tick, &[Aspect::Time]),
             (ALL, &longer, &[Aspect::Content, Aspect::Time]),
             (ALL, &foreign, &[Aspect::Permissions, Aspect::Owner]),
             (none, &foreign, &[]),

@@ -112,7 +112,7 @@ impl Observer for Listener {
             Event::Agreed(negotiated) => {
                 self.context.agree(negotiated);
                 if let Ok(comparison) = &mut self.hearing().comparison {
-                    comparison.judge.adapt(negotiated);
+                    comparison.judge.adapt(negotiated, self.context.keeps_ticks());
                 }
             }
             Event::Entry(entry) => self.hear(entry),

@@ -19,6 +19,7 @@ use bascule_wire::filter::{Rule, RuleKind};
 use bascule_wire::names::ChecksumName;
 use bascule_wire::options::ChecksumChoice;
 
+use super::context::Context;
 use crate::cli::Connection;
 use crate::location::Remote;
 use crate::mirror::{Ended, umask};
@@ -40,6 +41,8 @@ pub struct Daemon<'a> {
     pub rules: &'a [Rule],
     /// How long its list may become.
     pub list_limits: ListLimits,
+    /// Who wants to know how exact its times are.
+    pub context: &'a Context,
 }
 
 impl std::fmt::Display for Daemon<'_> {
@@ -73,6 +76,9 @@ impl Daemon<'_> {
             Ok(reached) => reached,
             Err(error) => return Ok((Report::default(), Err(error))),
         };
+        if greeted.keeps_ticks() {
+            self.context.note_ticks();
+        }
         if greeted.is_bascule() {
             let blake3 = ChecksumName::Blake3;
             options.checksum_choice = Some(ChecksumChoice { transfer: blake3, list: blake3 });

@@ -66,6 +66,7 @@ impl Work<'_> {
             options: &self.options,
             rules: &self.rules,
             list_limits: self.cli.list_limits.limits(),
+            context: &self.context,
         };
         self.with_daemon(&daemon, listed, here).await
     }

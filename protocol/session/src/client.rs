@@ -177,6 +177,11 @@ impl<S> Greeted<S> {
     pub fn is_bascule(&self) -> bool {
         self.theirs.is_bascule()
     }
+
+    /// Whether the daemon is Bascule's and keeps times to 100 ns only: one on Windows.
+    pub fn keeps_ticks(&self) -> bool {
+        self.theirs.keeps_ticks()
+    }
 }
 
 /// Exchanges greetings with the daemon at the other end of `stream`.

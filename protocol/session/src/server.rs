@@ -144,7 +144,7 @@ async fn open<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let ours = Greeting::of_daemon(options.highest);
+    let ours = Greeting::of_daemon(options.highest, cfg!(windows));
     let mut greeting = ours.to_line();
     if let Some(motd) = blocking(site, |site| site.motd()).await? {
         greeting.extend_from_slice(&motd);

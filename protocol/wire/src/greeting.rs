@@ -13,6 +13,8 @@ pub const MAX_EARLY_INPUT: usize = 8192;
 
 /// The name in the list of digests that is none: the end of it is Bascule's.
 const BASCULE: &str = "bascule";
+/// Stands behind it when the daemon's disks keep times to 100 ns only, as those of Windows do.
+const TICKS: &str = "bascule-100ns";
 const GREETING: &[u8] = b"@RSYNCD: ";
 const AUTH_REQUIRED: &[u8] = b"@RSYNCD: AUTHREQD ";
 const EARLY_INPUT: &[u8] = b"#early_input=";
@@ -40,17 +42,29 @@ impl Greeting {
         }
     }
 
-    /// The greeting of a daemon: the last name of the list is no digest, and tells a Bascule client
-    /// that it may send the options which only Bascule has. Others skip a name that they do not know.
-    pub fn of_daemon(version: Version) -> Self {
+    /// The greeting of a daemon: behind the digests is a name that is none, and tells a Bascule client
+    /// that it may send the options which only Bascule has; and another if times are kept to 100 ns
+    /// only. Others skip names that they do not know.
+    pub fn of_daemon(version: Version, keeps_ticks: bool) -> Self {
         let mut ours = Self::ours(version);
-        ours.digests.get_or_insert_default().push(BASCULE.to_owned());
+        let names = ours.digests.get_or_insert_default();
+        names.push(BASCULE.to_owned());
+        names.extend(keeps_ticks.then(|| TICKS.to_owned()));
         ours
     }
 
     /// Whether this is the greeting of a Bascule daemon.
     pub fn is_bascule(&self) -> bool {
-        self.digests.iter().flatten().any(|name| name == BASCULE)
+        self.names(BASCULE)
+    }
+
+    /// Whether this is the greeting of a Bascule daemon whose disks keep times to 100 ns only.
+    pub fn keeps_ticks(&self) -> bool {
+        self.names(TICKS)
+    }
+
+    fn names(&self, wanted: &str) -> bool {
+        self.digests.iter().flatten().any(|name| name == wanted)
     }
 
     /// Parses the peer's line, without its line end.
@@ -316,9 +330,12 @@ mod tests {
     fn ours_is_what_a_current_peer_sends() {
         let line = Greeting::ours(Version::NEWEST).to_line();
         assert_eq!(line, b"@RSYNCD: 32.0 sha512 sha256 sha1 md5 md4\n");
-        let daemon = Greeting::of_daemon(Version::NEWEST);
+        let daemon = Greeting::of_daemon(Version::NEWEST, false);
         assert_eq!(daemon.to_line(), b"@RSYNCD: 32.0 sha512 sha256 sha1 md5 md4 bascule\n");
         assert!(daemon.is_bascule() && !Greeting::ours(Version::NEWEST).is_bascule());
+        let windows = Greeting::of_daemon(Version::NEWEST, true);
+        assert!(windows.to_line().ends_with(b" md4 bascule bascule-100ns\n"));
+        assert!(windows.is_bascule() && windows.keeps_ticks() && !daemon.keeps_ticks());
     }
 
     #[test]

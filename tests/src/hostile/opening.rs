@@ -157,7 +157,7 @@ impl Opening {
     /// # Errors
     /// When the client has hung up.
     pub fn greet(&mut self) -> io::Result<()> {
-        self.send(&Greeting::of_daemon(Version::NEWEST).to_line())?;
+        self.send(&Greeting::of_daemon(Version::NEWEST, false).to_line())?;
         self.line()?;
         self.line().map(drop)
     }
