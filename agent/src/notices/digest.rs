@@ -234,7 +234,7 @@ mod tests {
             &format!("{} 10 min 00 s\n", "#".repeat(40)),
             &format!("{} 5 min 00 s\n", "#".repeat(20)),
             "x did not go through\n",
-            "\nweb: 0 runs, 0 of them failed; converging: nothing has run yet\n",
+            "\nweb: 0 runs, 0 of them failed; converging: no run has ended yet\n",
             &format!("\n  a run has been going on since {}\n", moment(at(23))),
         ] {
             assert!(text.contains(part), "{part}: {text}");

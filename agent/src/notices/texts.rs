@@ -102,9 +102,10 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
                     service begins it by itself and says so once when it went through."
                     .to_owned(),
             todo: "if somebody restarted the machine, nothing. Otherwise look for what killed the \
-                   program, such as too little memory; these show the runs, and the log:"
+                   program, such as too little memory (`bascule service logs` and the system's log). \
+                   This shows the runs:"
                 .to_owned(),
-            commands: vec![format!("bascule history {job}"), "bascule service logs".to_owned()],
+            commands: vec![format!("bascule history {job}")],
         },
         What::RunRecovered { run } => Said {
             title: "runs work again".to_owned(),
