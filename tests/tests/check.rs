@@ -74,6 +74,7 @@ fn all_is_well() {
         assert_eq!(within, 0, "{whose}: the test files are gone");
         let ran = world.bascule(&["check"]);
         assert!(ran.code == 0 && ran.said.contains("4 files"), "{}", ran.said);
+        assert!(ran.said.contains("; 0 names to delete"), "{}", ran.said);
         assert!(ran.said.contains("its clock agrees"), "{}", ran.said);
         assert!(ran.said.contains("dates are kept to 100 ns"), "{}", ran.said);
     }
