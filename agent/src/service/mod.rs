@@ -5,6 +5,7 @@
 //! installs and steers it.
 
 pub mod commands;
+mod last_runs;
 pub mod metrics;
 pub mod options;
 pub mod scheduler;

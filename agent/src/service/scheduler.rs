@@ -5,20 +5,20 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use bascule_engine::stop::Stop;
 use bascule_platform::service::control::Word;
 use bascule_platform::service::{Control, Order};
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{Timestamp, Zoned};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinSet};
 
+use super::last_runs::{LAST, LastRuns};
 use super::metrics::Observed;
 use crate::converge::command::{after_failures, standing};
 use crate::converge::goal::Goal;
 use crate::converge::verdict::Verdict;
 use crate::history::store::Store;
-use crate::history::{self, Ended, Verdict as RunVerdict};
+use crate::history::{Ended, Verdict as RunVerdict};
 use crate::jobs::cut_off;
 use crate::jobs::line::Wanted;
 use crate::jobs::load::Loaded;
@@ -29,10 +29,6 @@ use crate::notices::{note, tend};
 
 /// The clock is looked at this often while a job is waited for: it may be set, and machines sleep.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
-/// A run that began so long after now began before the clock was set back.
-const CLOCK_STEP: SignedDuration = SignedDuration::from_hours(1);
-/// Runs that are looked at for what was stopped.
-const LAST: u32 = 20;
 /// How long to wait when a job cannot even be begun, or is being run by hand.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -242,7 +238,7 @@ impl Tending {
             let plan = loaded.config.jobs.get(&self.name).map(Plan::of);
             // It has gone from the configuration, or is run by hand from now on.
             let Some(Ok(Some(plan))) = plan else { break };
-            let past = match Past::of(&loaded, &self.name) {
+            let past = match LastRuns::of(&loaded, &self.name) {
                 Ok(past) => past,
                 Err(error) => {
                     self.trouble(&error).await;
@@ -409,40 +405,6 @@ fn forget(names: &Names, gone: &str) {
 /// How long to wait after so many runs that failed, or were cut off.
 fn pause(failures: u32) -> Duration {
     Duration::from_secs_f64(after_failures(failures))
-}
-
-/// When the last runs of a job began.
-struct Past {
-    /// Its last run.
-    last: Option<Zoned>,
-    /// If it was stopped: the first of those that were, and the run before it.
-    stopped: Option<(Zoned, Option<Zoned>)>,
-}
-
-impl Past {
-    fn of(loaded: &Loaded, job: &str) -> anyhow::Result<Self> {
-        let store = Store::open(&loaded.state()?)?;
-        let mut runs = store.last(Some(job), LAST).context("the history cannot be read")?;
-        // Else nothing would run until the clock gets there.
-        let now = Timestamp::now();
-        runs.retain(|run| run.began.duration_since(now) < CLOCK_STEP);
-        let began = |run: history::store::Past| run.began.to_zoned(jiff::tz::TimeZone::system());
-        let last = runs.last().cloned().map(began);
-        let mut first_stopped = None;
-        while let Some(run) = runs.pop_if(|run| run.verdict.was_stopped()) {
-            first_stopped = Some(began(run));
-        }
-        let stopped = first_stopped.map(|first| (first, runs.pop().map(began)));
-        Ok(Self { last, stopped })
-    }
-
-    /// When the next is due; with `resumes` a run that was stopped goes on.
-    fn next(&self, plan: &Plan, resumes: bool, now: &Zoned) -> Option<Zoned> {
-        match &self.stopped {
-            Some((first, before)) if resumes => plan.again(before.as_ref(), first, now),
-            _ => plan.next(self.last.as_ref(), now),
-        }
-    }
 }
 
 async fn until(due: &Zoned) {
