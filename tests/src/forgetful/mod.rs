@@ -7,11 +7,15 @@ mod serve;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use fuser::{BackgroundSession, Config, Errno, MountOption, SessionACL};
 
 use image::Image;
 pub use image::Loss;
+
+/// How long somebody may go on using a disk that is to go.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is asked of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -190,11 +194,23 @@ impl ForgetfulDisk {
 
 impl Drop for ForgetfulDisk {
     fn drop(&mut self) {
+        // A daemon lets go of it a moment after its client has ended.
+        let began = Instant::now();
+        while is_open(&self.mounted) && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         if let Some(session) = self.session.take() {
             // A mount that somebody still uses is the test's failure already.
             let _ = session.umount_and_join();
         }
     }
+}
+
+/// Whether a process has something beneath `folder` open.
+fn is_open(folder: &Path) -> bool {
+    let entries = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut open = entries("/proc".into()).flat_map(|process| entries(process.path().join("fd")));
+    open.any(|file| std::fs::read_link(file.path()).is_ok_and(|at| at.starts_with(folder)))
 }
 
 impl State {
