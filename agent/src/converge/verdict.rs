@@ -5,6 +5,7 @@ use std::fmt;
 use crate::history::store::Past;
 use crate::history::{Phases, Verdict as Ended};
 use crate::human::{duration, size};
+use crate::jobs::cut_off;
 use crate::retry::BUSY;
 
 use super::goal::Goal;
@@ -109,10 +110,8 @@ pub fn judge(
 
 /// What kills run after run is nothing that runs get around. Once may be a coincidence.
 fn cut_off_again(runs: &[Past]) -> Option<String> {
-    let runs: Vec<&Past> = runs.iter().filter(|run| run.verdict != Ended::Running).collect();
-    let [.., before, last] = runs[..] else { return None };
-    let is_again = [before, last].iter().all(|run| run.verdict == Ended::CutOff);
-    is_again.then(|| {
+    let ended = runs.iter().filter(|run| run.verdict != Ended::Running);
+    (cut_off::in_a_row(ended) >= 2).then(|| {
         "the last two runs were cut off: the log of the system says what killed them, such as too \
          little memory"
             .to_owned()

@@ -36,8 +36,8 @@ pub fn seen(state: &Path, mut runs: Vec<Past>) -> Vec<Past> {
     runs
 }
 
-/// How many runs in a row were cut off up to now.
-pub fn in_a_row(runs: &[Past]) -> u32 {
-    let last = runs.iter().rev().take_while(|run| run.verdict == Verdict::CutOff);
+/// How many of `runs`, the oldest first, were cut off in a row up to the last.
+pub fn in_a_row<'a>(runs: impl DoubleEndedIterator<Item = &'a Past>) -> u32 {
+    let last = runs.rev().take_while(|run| run.verdict == Verdict::CutOff);
     u32::try_from(last.count()).unwrap_or(u32::MAX)
 }

@@ -30,9 +30,7 @@ pub fn init(cli: &Init) -> anyhow::Result<ExitCode> {
             "{shown} exists and is left as it is; add a job to it, or name another with --config"
         );
     }
-    if !load::is_name(&cli.name) {
-        bail!("--name: the name of a job is made of up to 100 letters, digits, '_' and '-'");
-    }
+    load::check_name(&cli.name).context("--name")?;
     let target = match &cli.target {
         Some(target) => target.clone(),
         None => ask("Target, as `basculed init` printed it (rsyncs://…)")?,

@@ -129,17 +129,26 @@ pub fn parse(text: &str) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Whether a job can be called that: it becomes a part of names of files.
-pub fn is_name(name: &str) -> bool {
+/// Checks whether a job can be called that.
+///
+/// # Errors
+/// For any other name, with what names are made of.
+pub fn check_name(name: &str) -> anyhow::Result<()> {
+    if !is_name(name) {
+        bail!("the name of a job is made of up to 100 letters, digits, '_' and '-'");
+    }
+    Ok(())
+}
+
+/// A name becomes a part of names of files.
+fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     !name.is_empty() && name.len() <= 100 && name.chars().all(fits)
 }
 
 /// What `bascule mirror` would be told.
 fn check(name: &str, job: &Job) -> anyhow::Result<(Box<Mirror>, ArgMatches)> {
-    if !is_name(name) {
-        bail!("the name of a job is made of up to 100 letters, digits, '_' and '-'");
-    }
+    check_name(name)?;
     if job.account_depth > ACCOUNT_DEPTH_MOST {
         bail!("`account_depth` has to be from 0 to {ACCOUNT_DEPTH_MOST}");
     }

@@ -11,8 +11,8 @@ use crate::converge::goal::Goal;
 use crate::history::Verdict;
 use crate::history::store::{Past, Store, moment as exact};
 use crate::human::{duration, size};
+use crate::jobs::cut_off;
 use crate::jobs::load::Loaded;
-use crate::jobs::lock::Lock;
 use crate::jobs::table::moment;
 
 /// What happened to all jobs in a span of time.
@@ -167,9 +167,8 @@ impl Day {
 
 /// Since when a run of a job is going on; one whose program was killed is not.
 fn running_since(loaded: &Loaded, store: &Store, job: &str) -> anyhow::Result<Option<Timestamp>> {
-    let last = store.last(Some(job), 1)?.pop().filter(|run| run.verdict == Verdict::Running);
-    let state = loaded.state()?;
-    Ok(last.filter(|_| Lock::is_taken(&state, job)).map(|run| run.began))
+    let last = cut_off::seen(&loaded.state()?, store.last(Some(job), 1)?).pop();
+    Ok(last.filter(|run| run.verdict == Verdict::Running).map(|run| run.began))
 }
 
 fn counted(number: u64, what: &str) -> String {
@@ -180,6 +179,7 @@ fn counted(number: u64, what: &str) -> String {
 mod tests {
     use super::*;
     use crate::history::{Ended, Kind, Phases};
+    use crate::jobs::lock::Lock;
     use bascule_engine::outcome::{Counters, ExitCode};
     use jiff::SignedDuration;
 

@@ -293,7 +293,7 @@ impl Tending {
                 self.observed.ended(&self.name, RunVerdict::CutOff);
             }
         }
-        Ok(cut_off::in_a_row(&store.last(Some(&self.name), LAST)?))
+        Ok(cut_off::in_a_row(store.last(Some(&self.name), LAST)?.iter()))
     }
 
     /// Whether somebody is running the job by hand; the log tells it once.
