@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use bascule_engine::generator::delete::PARTIAL_DIR;
 use clap::{ArgAction, Args};
 
 use super::connection::MaxList;
@@ -163,7 +164,7 @@ pub struct RunOptions {
     #[arg(short = 'x', long, action = ArgAction::Count)]
     pub one_file_system: u8,
     /// Keep interrupted files in DIR, beside each file.
-    #[arg(long, value_name = "DIR", default_value = ".bascule-partial")]
+    #[arg(long, value_name = "DIR", default_value = PARTIAL_DIR)]
     pub partial_dir: OsString,
     /// Keep no interrupted files.
     #[arg(long)]

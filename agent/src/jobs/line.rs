@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use bascule_engine::backup::TRASH;
+use bascule_engine::generator::delete::PARTIAL_DIR;
 use bascule_platform::secret::{self, sealed};
 use bascule_platform::shell::posix_word;
 use bascule_wire::options::DeleteGuard;
@@ -192,7 +193,7 @@ pub fn of_rsync(job: &Job) -> anyhow::Result<String> {
         words.push("--delete-delay".into());
     }
     if !mirror.run.no_partial_dir && !mirror.run.inplace {
-        words.push("--partial-dir=.bascule-partial".into());
+        words.push(format!("--partial-dir={PARTIAL_DIR}").into());
     }
     // Bascule leaves the trash of a target alone, whichever run made it; rsync has to be told.
     for side in ['H', 'P'] {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use bascule_engine::generator::delete::PARTIAL_DIR;
 use clap::Args;
 
 use crate::cli::{Connection, MaxList, Names};
@@ -51,7 +52,7 @@ pub struct Verify {
     #[arg(long, value_name = "NUM", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
     /// Leave out the directories in which a mirror keeps interrupted files.
-    #[arg(long, value_name = "DIR", default_value = ".bascule-partial")]
+    #[arg(long, value_name = "DIR", default_value = PARTIAL_DIR)]
     pub partial_dir: OsString,
     /// Say nothing but errors; the exit code tells.
     #[arg(short, long)]
