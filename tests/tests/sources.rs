@@ -291,3 +291,32 @@ fn names_and_depths_that_a_file_system_allows() {
         }
     }
 }
+
+/// Some file systems have longer names than others. The tests' own on FUSE takes what the target's
+/// does not.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_whose_name_the_target_cannot_have_is_told_once() {
+    let world = World::new();
+    let disk = bascule_tests::forgetful::ForgetfulDisk::mount(&world.scratch.path().join("disk"));
+    let source = disk.path().join("from");
+    let long = "n".repeat(300);
+    for number in 0..5 {
+        for dir in [long.clone(), format!("{long}/below"), "good".to_owned()] {
+            let name = format!("{dir}/{number}");
+            file(&source, name.as_bytes(), b"a message", 0o640, (T0, 5)).expect("a file");
+        }
+    }
+    let from = format!("{}/", source.display());
+    for to in [world.url(Whose::Ours, "to"), format!("{}/", world.to().display())] {
+        for option in ["-n", "--times"] {
+            let ran = mirror(Whose::Ours, &[option.to_owned()], None, [&from, &to]);
+            assert_eq!(ran.code, 23, "{to}: {}", ran.said);
+            let told: Vec<&str> = ran.said.lines().filter(|line| line.contains(&long)).collect();
+            assert_eq!(told.len(), 1, "{to} {option}: {told:#?}");
+            assert!(told[0].contains("nothing in it was received"), "{}", told[0]);
+        }
+        assert_eq!(fs::read(world.to().join("good/4")).ok().as_deref(), Some(&b"a message"[..]));
+        world.clear_target();
+    }
+}

@@ -19,7 +19,7 @@ impl Generator {
         if self.run.options.dry_run {
             return Ok(());
         }
-        let Looked::At(local) = self.look(&path)? else {
+        let Looked::At(local) = self.look_at_dir(&path)? else {
             return Ok(());
         };
         if self.is_left_alone(local.as_ref()) {
@@ -46,7 +46,7 @@ impl Generator {
         segment: &Segment,
     ) -> Result<(), Fatal> {
         let path = self.path_of(entry)?;
-        let Looked::At(mut local) = self.look(&path)? else {
+        let Looked::At(mut local) = self.look_at_dir(&path)? else {
             return Ok(());
         };
         if self.is_left_alone(local.as_ref()) && !self.created_early.contains(&path) {

@@ -1,7 +1,7 @@
 //! What happens to each entry of the list, one segment after the other. Each kind has a file of
 //! its own: [`super::dirs`], [`super::files`], [`super::special`], [`super::linked`].
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use bascule_wire::flist::{Entry, Kind, Segment};
@@ -124,7 +124,34 @@ impl Generator {
 
     /// Looks at the target; trouble other than absence is reported.
     pub(super) fn look(&self, path: &RelPath) -> Result<Looked, Fatal> {
-        match self.tree.metadata(path, false) {
+        self.looked(path, self.tree.metadata(path, false))
+    }
+
+    /// The same for a directory. When the target can have none of that name, nothing below it is
+    /// received either, which is told once.
+    pub(super) fn look_at_dir(&mut self, path: &RelPath) -> Result<Looked, Fatal> {
+        let found = self.tree.metadata(path, false);
+        let is_impossible =
+            |kind| matches!(kind, ErrorKind::InvalidInput | ErrorKind::InvalidFilename);
+        match found {
+            Err(error) if is_impossible(error.kind()) => {
+                self.run.problem(
+                    Severity::Partial,
+                    path.as_bytes(),
+                    format!(
+                        "the directory cannot be on the target, so nothing in it was received: \
+                         {error}"
+                    ),
+                )?;
+                self.refused.insert(path.clone());
+                Ok(Looked::Failed)
+            }
+            found => self.looked(path, found),
+        }
+    }
+
+    fn looked(&self, path: &RelPath, found: io::Result<Metadata>) -> Result<Looked, Fatal> {
+        match found {
             Ok(local) => Ok(Looked::At(Some(local))),
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
