@@ -155,6 +155,9 @@ fn only_parts_without_a_file_go() {
             world.keep_part("named", of);
         }
         world.keep_part(".bascule-partial/folder", "x");
+        // A folder has taken the name of the file.
+        world.keep_part(".bascule-partial", "now a folder");
+        fs::create_dir(world.path("from/dir/now a folder")).expect("a folder");
         // Its file is larger than the run takes: another run goes on with it.
         world.keep_part(".bascule-partial", "big");
         let options =
@@ -164,6 +167,7 @@ fn only_parts_without_a_file_go() {
         for (name, stays) in [
             ("dir/.bascule-partial/gone", false),
             ("dir/.bascule-partial/small", false),
+            ("dir/.bascule-partial/now a folder", false),
             ("dir/.bascule-partial/big", true),
             ("dir/.bascule-partial/protected.tmp", true),
             ("dir/.bascule-partial/folder/x", true),

@@ -344,6 +344,24 @@ fn what_was_deleted_or_overwritten_is_in_the_trash_and_comes_back() {
 }
 
 #[test]
+fn a_folder_that_gets_a_trash_keeps_its_time() {
+    for way in [Way::Local, Way::Push, Way::Pull] {
+        for options in [&["--no-delete"][..], &["--delete-guard=off", "--delete-during"]] {
+            let world = World::new(Whose::Ours);
+            messages(&world.from(), 30);
+            message(&world.from(), "z last/message", "first");
+            set_time(&world.from(), (T0, 5)).expect("a time");
+            world.assert_equal(&world.mirror(way, &[]));
+            // Its own list is done long before anything needs the trash.
+            message(&world.from(), "z last/message", "second");
+            let options = [&["--trash"], options].concat();
+            world.assert_equal(&world.mirror(way, &options));
+            assert!(!the_run(&world).is_empty(), "{way:?} {options:?}");
+        }
+    }
+}
+
+#[test]
 fn backups_of_a_stock_client_are_stored_alike() {
     for options in [
         &["--backup", "--backup-dir=.old"][..],

@@ -85,7 +85,7 @@ impl Deleter {
         self.stats
     }
 
-    /// Removes every name in `dir` that `listed` does not know and no filter protects. With
+    /// Removes every name in `dir` that `listed` gives no kind and no filter protects. With
     /// `later` they are only found now, and removed by [`Self::remove_delayed`].
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl Deleter {
     pub fn clean(
         &mut self,
         dir: &RelPath,
-        listed: &dyn Fn(&[u8]) -> bool,
+        listed: &dyn Fn(&[u8]) -> Option<Kind>,
         later: bool,
     ) -> Result<(), Fatal> {
         let module = self.protection.module.as_ref();
@@ -105,7 +105,7 @@ impl Deleter {
         };
         let mut rules = None;
         for entry in entries {
-            if listed(&entry.name) {
+            if listed(&entry.name).is_some() {
                 continue;
             }
             let Ok(path) = dir.join(&entry.name) else {

@@ -148,6 +148,8 @@ impl Generator {
         let options = &self.run.options;
         let late_changes = options.hard_links > 0
             || options.delay_updates
+            // The first backup makes names in directories that may be finished.
+            || options.backup_dir.is_some()
             || matches!(options.delete, Some(DeleteTiming::Delay | DeleteTiming::After));
         let Some(own) = own.filter(|_| !late_changes) else {
             return Ok(());
@@ -217,7 +219,7 @@ impl Generator {
         later: bool,
     ) -> Result<(), Fatal> {
         let path = RelPath::of_entry(dir).unwrap_or_default();
-        self.deleter.clean(&path, &|name| segment.contains(path.as_bytes(), name), later)
+        self.deleter.clean(&path, &|name| segment.kind_of(path.as_bytes(), name), later)
     }
 
     pub(super) fn done(&mut self) -> Result<(), Fatal> {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::entry::Entry;
+use super::entry::{Entry, Kind};
 use super::order::{Name, compare, compare_names};
 use crate::version::Version;
 
@@ -65,9 +65,10 @@ impl Segment {
             .filter(|(index, _)| self.holes.binary_search(&(index - self.start)).is_err())
     }
 
-    /// Whether anything of that name is listed in the directory `dir`, whatever its kind.
-    pub fn contains(&self, dir: &[u8], base: &[u8]) -> bool {
-        self.find(dir, base, false).is_some() || self.find(dir, base, true).is_some()
+    /// What is listed under that name in the directory `dir`, if anything is.
+    pub fn kind_of(&self, dir: &[u8], base: &[u8]) -> Option<Kind> {
+        let index = self.find(dir, base, false).or_else(|| self.find(dir, base, true))?;
+        self.get(index).map(Entry::kind)
     }
 
     /// The index of the active entry of that name.
@@ -238,9 +239,10 @@ mod tests {
         for (index, entry) in segment.iter() {
             assert_eq!(segment.find(&entry.dir, &entry.base, entry.is_dir()), Some(index));
         }
-        assert!(segment.contains(b"a", b"x"));
-        assert!(!segment.contains(b"", b"x"));
-        assert!(!segment.contains(b"a", b"y"));
+        assert_eq!(segment.kind_of(b"a", b"x"), Some(Kind::File));
+        assert_eq!(segment.kind_of(b"", b"a"), Some(Kind::Directory));
+        assert_eq!(segment.kind_of(b"", b"x"), None);
+        assert_eq!(segment.kind_of(b"a", b"y"), None);
         assert_eq!(segment.end(), 10);
     }
 

@@ -23,7 +23,7 @@ impl Deleter {
         is_dir && name == own && self.run.options.partial_dir.as_deref() == Some(own)
     }
 
-    /// Finds what in the partial dir `partials` belongs to no name that `listed` knows. It goes with
+    /// Finds what in the partial dir `partials` belongs to no file that `listed` knows. It goes with
     /// [`Self::drop_abandoned`].
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl Deleter {
     pub(super) fn find_abandoned(
         &mut self,
         partials: &RelPath,
-        listed: &dyn Fn(&[u8]) -> bool,
+        listed: &dyn Fn(&[u8]) -> Option<Kind>,
     ) -> Result<(), Fatal> {
         let Some(entries) = self.list(partials)? else {
             return Ok(());
@@ -44,7 +44,7 @@ impl Deleter {
         let rules = self.rules_of(partials)?;
         for entry in entries {
             let is_part = entry.metadata.is_ok_and(|metadata| metadata.kind == Kind::File);
-            if !is_part || listed(&entry.name) {
+            if !is_part || listed(&entry.name) == Some(Kind::File) {
                 continue;
             }
             let part = partials.join(&entry.name);
