@@ -9,10 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bascule_tests::judge::{Description, describe, differences};
+use bascule_tests::mail::Dice;
 use bascule_tests::peer::{Daemon, Ran, Whose, client, finish};
 use bascule_tests::relay::Relay;
 use bascule_tests::scratch::{T0, file, noise, set_time};
 
+/// How often the source goes on and one more run has to make both ends equal.
+const ROUNDS: u64 = 40;
 const BIG: usize = 3_000_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -197,4 +200,78 @@ fn an_empty_partial_dir_goes() {
     assert_eq!(ran.code, 0, "{}", ran.said);
     let found = differences(&world.tree("from"), &world.tree("to"));
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Renames, deletes, replaces and adds files, some of them big.
+fn churn(from: &Path, random: &mut Dice, round: u64) {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for dir in ["dir", "dir/below", "other"].map(|dir| from.join(dir)) {
+        fs::create_dir_all(&dir).expect("a folder");
+        let names = fs::read_dir(dir).expect("a folder").flatten().map(|entry| entry.path());
+        files.extend(names.filter(|path| path.is_file()));
+    }
+    files.sort();
+    for number in 0..4 {
+        let size = [0, 5_000, 400_000, 2_000_000][usize::try_from(random.below(4)).expect("small")];
+        let dir = ["dir", "dir/below", "other"][usize::try_from(random.below(3)).expect("small")];
+        let name = format!("{dir}/{round}-{number}");
+        let time = (T0 + i64::try_from(round).expect("small"), 7);
+        file(from, name.as_bytes(), &noise(round + number, size), 0o640, time).expect("a file");
+    }
+    for file in files {
+        match random.below(8) {
+            0 => fs::rename(&file, file.with_extension("moved")).expect("renamed"),
+            1 | 2 => fs::remove_file(&file).expect("removed"),
+            3 => {
+                fs::remove_file(&file).expect("removed");
+                fs::create_dir(&file).expect("a folder of that name");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_of_runs_that_were_cut_off_while_the_source_went_on() {
+    let world = World::new();
+    let daemon = world.serve();
+    let relay = Relay::before(daemon.port);
+    let mut random = Dice::new(23);
+    let (mut cut, mut parts) = (0, 0);
+    for round in 0..ROUNDS {
+        let why = format!("round {round}");
+        for _ in 0..random.below(3) {
+            churn(&world.path("from"), &mut random, round * 100 + cut);
+            relay.allow(random.below(3_000_000));
+            let (whose, push) = [(Whose::Ours, true), (Whose::Ours, false), (Whose::Rsync, true)]
+                [usize::try_from(random.below(3)).expect("small")];
+            cut += u64::from(world.run(whose, push, relay.port).code != 0);
+            wait_for_receiver(&world.path("to"));
+            parts += world.tree("to").keys().filter(|name| is_part(name)).count();
+        }
+        churn(&world.path("from"), &mut random, round * 100 + 50);
+        let ran = world.run(Whose::Ours, random.below(2) == 0, daemon.port);
+        assert_eq!(ran.code, 0, "{why}: {}", ran.said);
+        let found = differences(&world.tree("from"), &world.tree("to"));
+        assert!(found.is_empty(), "{why}: {found:#?}");
+    }
+    assert!(cut > 10 && parts > 10, "{cut} runs were cut off, and left {parts} parts");
+}
+
+fn is_part(name: &[u8]) -> bool {
+    name.windows(17).any(|part| part == b".bascule-partial/")
+}
+
+/// Waits until a receiver that has lost its client keeps what it has under another name.
+fn wait_for_receiver(to: &Path) {
+    let is_temporary = |name: &[u8]| {
+        let base = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+        base.starts_with(b".") && base.len() > 8 && base[base.len() - 7] == b'.'
+    };
+    let began = Instant::now();
+    // A name that goes in this moment makes the description fail.
+    while !describe(to, false).is_ok_and(|names| !names.keys().any(|name| is_temporary(name))) {
+        assert!(began.elapsed() < PATIENCE, "temporary files stay");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
