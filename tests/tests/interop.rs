@@ -53,7 +53,8 @@ const CASES: &[&[&str]] = &[
     &["--no-perms"],
     &["--no-perms", "--inplace"],
     &["--safe-links"],
-    &["-L", "-H"],
+    // Some symlinks lead to nothing, which would suppress deletions.
+    &["-L", "-H", "--ignore-errors"],
     &["--delay-updates", "-H"],
 ];
 

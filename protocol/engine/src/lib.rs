@@ -14,6 +14,7 @@
 //! The engine prints nothing: all that happens is an [`observe::Event`].
 
 pub mod backup;
+mod behind;
 pub mod chmod;
 pub mod digest;
 pub mod disk;

@@ -245,16 +245,33 @@ pub struct Report {
 }
 
 impl Report {
-    /// The exit code: 23 over 24 over 25 (§16).
+    /// The exit code: 23 over 25 over 24. rsync has 24 over 25 (§16); files that changed are nothing
+    /// to act on, deletions that were held back are, and must not hide behind them.
     pub fn exit_code(&self) -> ExitCode {
         if self.partial || self.io_error & 1 != 0 {
             ExitCode::Partial
-        } else if self.io_error & 2 != 0 {
-            ExitCode::Vanished
         } else if self.io_error & 4 != 0 {
             ExitCode::DeleteLimit
+        } else if self.io_error & 2 != 0 {
+            ExitCode::Vanished
         } else {
             ExitCode::Success
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_to_be_acted_on_is_told_first() {
+        let code =
+            |io_error, partial| Report { io_error, partial, ..Report::default() }.exit_code();
+        assert_eq!(code(0, false), ExitCode::Success);
+        assert_eq!(code(2, false), ExitCode::Vanished);
+        assert_eq!(code(2 | 4, false), ExitCode::DeleteLimit);
+        assert_eq!(code(1 | 2 | 4, false), ExitCode::Partial);
+        assert_eq!(code(4, true), ExitCode::Partial);
     }
 }

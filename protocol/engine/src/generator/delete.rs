@@ -18,7 +18,10 @@ use crate::run::{IO_ERROR_DELETE_LIMIT, IO_ERROR_GENERAL, Run};
 use crate::tree::{DirEntry, Metadata, Target};
 
 pub use abandoned::PARTIAL_DIR;
-use remove::Reason;
+pub(super) use remove::Reason;
+
+/// What is to go, and why.
+pub(super) type Doomed = (RelPath, Metadata, Reason);
 
 /// Deletes beneath one target root.
 pub struct Deleter {
@@ -30,11 +33,11 @@ pub struct Deleter {
     extraneous: u64,
     skipped_at_limit: u64,
     told_io_error: bool,
-    delayed: Vec<(RelPath, Metadata)>,
+    pub(super) delayed: Vec<Doomed>,
     /// Parts of files that the source does not have any more.
     abandoned: Vec<RelPath>,
-    /// Names that went because a directory was in the way, or were to go.
-    pub(super) in_the_way: u64,
+    /// Names that went before the deletions, because a directory was in the way.
+    pub(super) gone_at_once: u64,
     root_file_system: Option<u64>,
 }
 
@@ -75,7 +78,7 @@ impl Deleter {
             told_io_error: false,
             delayed: Vec::new(),
             abandoned: Vec::new(),
-            in_the_way: 0,
+            gone_at_once: 0,
             root_file_system: None,
         }
     }
@@ -138,7 +141,7 @@ impl Deleter {
                 continue;
             }
             if later {
-                self.delayed.push((path, metadata));
+                self.delayed.push((path, metadata, Reason::Extraneous));
             } else {
                 self.remove(&path, &metadata, Reason::Extraneous)?;
             }
@@ -155,21 +158,37 @@ impl Deleter {
         if !self.suppressed()? && self.holds_back(&doomed)? && !self.run.options.dry_run {
             return Ok(());
         }
-        for (path, metadata) in doomed {
+        for (path, metadata, reason) in doomed {
             if self.suppressed()? {
                 return Ok(());
             }
-            self.remove(&path, &metadata, Reason::Extraneous)?;
+            self.remove(&path, &metadata, reason)?;
         }
         if self.suppressed()? { Ok(()) } else { self.drop_abandoned() }
     }
 
-    /// Makes room for an entry of another kind. A directory that is not empty goes only with
-    /// deletion on or `--force`. Tells whether the name is free now (in a dry run: would be).
+    /// Makes room at once for an entry of another kind, unless the delete guard objects. Tells
+    /// whether the name is free now (in a dry run: would be); if not, that is reported.
     ///
     /// # Errors
     /// When the connection broke or the run was stopped.
     pub fn make_room(&mut self, path: &RelPath, metadata: &Metadata) -> Result<bool, Fatal> {
+        if is_dir(metadata) && self.keeps_what_is_in_the_way(path, metadata)? {
+            return Ok(false);
+        }
+        self.make_room_unguarded(path, metadata)
+    }
+
+    /// The same whatever the guard says. A directory that is not empty goes only with deletion on or
+    /// `--force`.
+    ///
+    /// # Errors
+    /// As [`Self::make_room`].
+    pub fn make_room_unguarded(
+        &mut self,
+        path: &RelPath,
+        metadata: &Metadata,
+    ) -> Result<bool, Fatal> {
         if is_dir(metadata) && !(self.run.options.deletes() || self.run.options.force) {
             return match self.attempt(path, metadata) {
                 Ok(()) => Ok(true),
@@ -185,9 +204,6 @@ impl Deleter {
                     Ok(false)
                 }
             };
-        }
-        if is_dir(metadata) && self.guards_what_is_in_the_way(path, metadata)? {
-            return Ok(false);
         }
         let gone = self.remove(path, metadata, Reason::InTheWay)?;
         if !gone {

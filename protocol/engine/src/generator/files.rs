@@ -8,6 +8,7 @@ use bascule_wire::record::{BasisType, ItemFlags, Record, RecordHead};
 use bascule_wire::sums::SumHead;
 
 use super::Generator;
+use super::behind::Room;
 use super::decide::Content;
 use super::entries::Looked;
 use super::signature::{read_full, send_sums};
@@ -37,8 +38,10 @@ impl Generator {
             local.kind == Kind::Directory || (in_place && local.kind != Kind::File)
         };
         if let Some(other) = local.filter(blocks) {
-            if !self.deleter.make_room(&path, &other)? {
-                return self.out_of_reach(entry);
+            match self.make_room(entry, &path, &other)? {
+                Room::Kept => return self.out_of_reach(entry),
+                Room::Later => self.behind.expect(path.clone()),
+                Room::Free => {}
             }
             local = None;
         }

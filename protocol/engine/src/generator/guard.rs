@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bascule_wire::message::Message;
 use bascule_wire::options::DeleteGuard;
 
-use super::delete::{Deleter, Protection, is_dir};
+use super::delete::{Deleter, Doomed, Protection, Reason, is_dir};
 use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
 use crate::run::{IO_ERROR_DELETE_LIMIT, Run, Side};
@@ -64,12 +64,12 @@ pub fn objection(guard: &DeleteGuard, doomed: u64, stock: Stock) -> Option<Strin
 
 impl Deleter {
     /// Whether the delete guard holds `doomed` back; told once.
-    pub(super) fn holds_back(&mut self, doomed: &[(RelPath, Metadata)]) -> Result<bool, Fatal> {
+    pub(super) fn holds_back(&mut self, doomed: &[Doomed]) -> Result<bool, Fatal> {
         let Some(guard) = self.run.options.delete_guard else {
             return Ok(false);
         };
-        let mut names = 0;
-        for (path, metadata) in doomed {
+        let mut names = self.gone_at_once;
+        for (path, metadata, _) in doomed {
             names += self.weight(path, metadata)?;
         }
         match objection(&guard, names, Stock::of(&self.run)) {
@@ -114,9 +114,10 @@ impl Deleter {
         Ok(names + u64::from(!kept))
     }
 
-    /// Whether the guard keeps a directory that is in the way of something else: what is below it
-    /// goes at once, before all deletions are known, so its names alone have to be few enough.
-    pub(super) fn guards_what_is_in_the_way(
+    /// Whether a directory that is in the way of something waits for the deletions, and is one of
+    /// them: what is in it may not go before all that goes is known. One that is empty, or as small
+    /// as the user allows, goes at once.
+    pub(super) fn waits_for_deletions(
         &mut self,
         path: &RelPath,
         metadata: &Metadata,
@@ -124,14 +125,34 @@ impl Deleter {
         let Some(guard) = self.run.options.delete_guard else {
             return Ok(false);
         };
-        self.in_the_way = self.in_the_way.saturating_add(self.weight(path, metadata)?);
-        if self.in_the_way <= guard.allowed.unwrap_or(guard.names) {
+        let names = self.weight(path, metadata)?;
+        let gone = self.gone_at_once.saturating_add(names);
+        if names <= 1 || gone <= guard.allowed.unwrap_or(0) {
+            self.gone_at_once = gone;
+            return Ok(false);
+        }
+        self.delayed.push((path.clone(), *metadata, Reason::InTheWay));
+        Ok(true)
+    }
+
+    /// Whether the guard keeps a directory that would have to go at once, as what it is in the way of
+    /// cannot wait: its names alone have to be few enough. Told.
+    pub(super) fn keeps_what_is_in_the_way(
+        &mut self,
+        path: &RelPath,
+        metadata: &Metadata,
+    ) -> Result<bool, Fatal> {
+        let Some(guard) = self.run.options.delete_guard else {
+            return Ok(false);
+        };
+        let gone = self.gone_at_once.saturating_add(self.weight(path, metadata)?);
+        if gone <= guard.allowed.unwrap_or(guard.names) {
+            self.gone_at_once = gone;
             return Ok(false);
         }
         let text = format!(
-            "a directory is in the way, and {} names would go with what is in the way; look with \
-             -n -i, then run again with --allow-deletes and the number of deletions",
-            self.in_the_way
+            "a directory is in the way, and {gone} names would go with what is in the way; look \
+             with -n -i, then run again with --allow-deletes and the number of deletions"
         );
         self.hold_back(path.as_bytes(), Severity::Partial, text)?;
         Ok(true)

@@ -9,6 +9,7 @@
 //!     └───────── done, redo, failed ◄── receiver ◄┘
 //! ```
 
+mod behind;
 pub mod decide;
 pub mod delete;
 pub mod dir_times;
@@ -32,6 +33,7 @@ use bascule_wire::strong::StrongSum;
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use crate::backup::Backups;
+use crate::behind::Behind;
 use crate::filter::{FilterSet, ModuleView};
 use crate::observe::Event;
 use crate::outcome::Fatal;
@@ -70,6 +72,7 @@ pub struct Generator {
     tree: Arc<dyn Target>,
     inbox: Receiver<FromReceiver>,
     requested: Arc<Requested>,
+    behind: Arc<Behind>,
     policy: Policy,
     strong: StrongSum,
     records: RecordEncoder,
@@ -122,6 +125,8 @@ pub struct Setup {
     /// Shared with the receiver.
     pub(crate) requested: Arc<Requested>,
     /// Shared with the receiver.
+    pub(crate) behind: Arc<Behind>,
+    /// Shared with the receiver.
     pub changed: Arc<ChangedDirs>,
     /// What is kept of what goes; shared with the receiver.
     pub backups: Option<Arc<Backups>>,
@@ -142,6 +147,7 @@ impl Generator {
             module,
             inbox,
             requested,
+            behind,
             changed,
             backups,
             policy,
@@ -176,6 +182,7 @@ impl Generator {
             tree,
             inbox,
             requested,
+            behind,
         }
     }
 

@@ -97,7 +97,8 @@ impl Generator {
             self.sync_changes()?;
         }
         match self.run.options.delete {
-            Some(DeleteTiming::Delay) => self.deleter.remove_delayed()?,
+            // With early deletions, what was found to be in the way since.
+            Some(DeleteTiming::Delay | DeleteTiming::Before) => self.deleter.remove_delayed()?,
             Some(DeleteTiming::After) => {
                 if let Some(list) = self.whole_list.take() {
                     self.delete_pass(list)?;
@@ -105,6 +106,7 @@ impl Generator {
             }
             _ => {}
         }
+        self.place_what_waited()?;
         self.deleter.conclude()?;
         self.report_room()?;
         if (late || delayed_updates) && version.has_long_goodbye() {

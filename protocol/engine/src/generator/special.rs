@@ -6,6 +6,7 @@ use bascule_wire::flist::{Entry, Kind};
 use bascule_wire::record::ItemFlags;
 
 use super::Generator;
+use super::behind::Room;
 use super::entries::Looked;
 use crate::outcome::{Fatal, Severity};
 use crate::path::{RelPath, temporary_name};
@@ -84,16 +85,20 @@ impl Generator {
         make: impl Fn(&dyn Target, &RelPath) -> io::Result<()>,
     ) -> Result<(), Fatal> {
         let same_class = local.filter(|local| class(local.kind) == class(entry.kind()));
-        if let Some(directory) = local.filter(|local| local.kind == Kind::Directory)
-            && !self.deleter.make_room(path, &directory)?
-        {
-            return self.out_of_reach(entry);
+        let mut made_at = path.clone();
+        if let Some(directory) = local.filter(|local| local.kind == Kind::Directory) {
+            match self.make_room(entry, path, &directory)? {
+                Room::Kept => return self.out_of_reach(entry),
+                Room::Later => made_at = self.waiting_place(path)?.unwrap_or(made_at),
+                Room::Free => {}
+            }
         }
         let base = ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
         let report = self.policy.report(entry, same_class.as_ref(), base, false);
         if !self.run.options.dry_run {
             let occupied = local.is_some_and(|local| local.kind != Kind::Directory);
-            let made = self.keep_replaced(path).and_then(|()| self.make_at(path, occupied, make));
+            let made =
+                self.keep_replaced(path).and_then(|()| self.make_at(&made_at, occupied, make));
             self.changed.name_changed(path);
             if let Err(error) = made {
                 self.run.problem(
@@ -104,7 +109,7 @@ impl Generator {
                 return self.out_of_reach(entry);
             }
             let attributes = self.policy.attributes(entry, None);
-            self.set_attributes(path, entry.kind(), &attributes)?;
+            self.set_attributes(&made_at, entry.kind(), &attributes)?;
         }
         if same_class.is_none() {
             add(&self.run.tally().created, 1);

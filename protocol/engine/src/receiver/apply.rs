@@ -156,7 +156,7 @@ impl Receiver<'_> {
     }
 
     fn open_stage(&self, path: &RelPath) -> io::Result<Box<dyn Stage>> {
-        if self.run.options.inplace {
+        if self.run.options.inplace && !self.behind.expects(path) {
             self.keep_copy(path).and_then(|()| self.tree.open_in_place(path))
         } else {
             self.tree.stage(path)

@@ -1,10 +1,11 @@
 //! Puts a rebuilt file in place: length, owner, mode, time, then the name.
 
-use std::io::{self, ErrorKind};
+use std::io;
 
 use bascule_wire::flist::{Entry, Kind};
 
-use super::{Receiver, partial_path};
+use super::{Receiver, make_partial_dir};
+use crate::behind::Waiting;
 use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
 use crate::tree::{Attributes, Metadata, Stage};
@@ -48,8 +49,11 @@ impl Receiver<'_> {
         path: &RelPath,
         basis_path: &RelPath,
     ) -> Result<bool, Fatal> {
+        let is_behind = self.behind.expects(path);
         let placed = synced.and_then(|()| {
-            if self.run.options.delay_updates {
+            if is_behind {
+                self.wait_behind(stage, path)
+            } else if self.run.options.delay_updates {
                 self.delay(stage, path)
             } else {
                 self.keep_replaced(path)?;
@@ -61,7 +65,7 @@ impl Receiver<'_> {
             return Ok(false);
         }
         // A delayed file has taken its partial file's place.
-        if basis_path != path && !self.run.options.delay_updates {
+        if basis_path != path && !self.run.options.delay_updates && !is_behind {
             self.changed.drop_partial(&*self.tree, basis_path);
         }
         Ok(true)
@@ -74,9 +78,8 @@ impl Receiver<'_> {
         mut stage: Box<dyn Stage>,
         path: &RelPath,
     ) -> io::Result<()> {
-        if let Some(dir) = self.run.options.partial_dir.as_deref() {
-            let partial = self.make_partial_dir(path, dir)?;
-            return stage.keep_as(&partial);
+        if self.run.options.partial_dir.is_some() {
+            return self.keep_waiting(stage, path).map(drop);
         }
         if self.run.options.partial {
             stage.apply(&Attributes { mtime: Some((0, 0)), ..Attributes::default() })?;
@@ -132,26 +135,22 @@ impl Receiver<'_> {
     }
 
     fn delay(&mut self, stage: Box<dyn Stage>, path: &RelPath) -> io::Result<()> {
-        let dir = self.run.options.partial_dir.as_deref().unwrap_or(b".~tmp~");
-        let waiting = self.make_partial_dir(path, dir)?;
-        stage.keep_as(&waiting)?;
+        let waiting = self.keep_waiting(stage, path)?;
         self.delayed.push((waiting, path.clone()));
         Ok(())
     }
 
-    fn make_partial_dir(&self, path: &RelPath, dir: &[u8]) -> io::Result<RelPath> {
-        let unusable = || {
-            io::Error::new(
-                ErrorKind::InvalidInput,
-                "the partial-dir is unusable, or the module's filter excludes it",
-            )
-        };
-        let partial = partial_path(path, dir, self.module.as_ref()).ok_or_else(unusable)?;
-        let parent = partial.parent().ok_or_else(unusable)?;
-        match self.tree.create_dir(&parent, 0o700) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(partial),
-        }
+    /// A directory has the file's name: the generator puts it in place when that has gone.
+    fn wait_behind(&self, stage: Box<dyn Stage>, path: &RelPath) -> io::Result<()> {
+        let at = self.keep_waiting(stage, path)?;
+        self.behind.arrived(Waiting { at, path: path.clone() });
+        Ok(())
+    }
+
+    fn keep_waiting(&self, stage: Box<dyn Stage>, path: &RelPath) -> io::Result<RelPath> {
+        let waiting = make_partial_dir(&*self.tree, &self.run.options, path, self.module.as_ref())?;
+        stage.keep_as(&waiting)?;
+        Ok(waiting)
     }
 
     fn not_written(&self, path: &RelPath, error: &io::Error) -> Result<(), Fatal> {

@@ -13,9 +13,11 @@ mod finish;
 mod list;
 
 use std::collections::{HashMap, HashSet};
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::thread;
 
+use bascule_wire::Options;
 use bascule_wire::flist::{DirTable, Entry, EntryDecoder, Lists};
 use bascule_wire::message::Message;
 use bascule_wire::record::{Record, RecordDecoder, RecordHead};
@@ -25,6 +27,7 @@ use bascule_wire::token::TokenDecoder;
 use crossbeam_channel::Sender;
 
 use crate::backup::Backups;
+use crate::behind::Behind;
 use crate::chmod::Chmod;
 use crate::filter::{FilterSet, ModuleFilter, ModuleView};
 use crate::generator::decide::Policy;
@@ -108,6 +111,7 @@ pub fn run(run: &Arc<Run>, reader: &mut WireReader, mut job: Job) -> Result<(), 
             module,
             inbox,
             requested: Arc::clone(&receiver.requested),
+            behind: Arc::clone(&receiver.behind),
             changed,
             backups,
             policy,
@@ -186,6 +190,31 @@ pub fn partial_path(path: &RelPath, dir: &[u8], module: Option<&ModuleView>) -> 
     (!is_hidden).then_some(partial)
 }
 
+/// Makes the directory of [`partial_path`], by default rsync's `.~tmp~`, and gives the path in it.
+///
+/// # Errors
+/// What the file system says; `InvalidInput` when there is no such path.
+pub(crate) fn make_partial_dir(
+    tree: &dyn Target,
+    options: &Options,
+    path: &RelPath,
+    module: Option<&ModuleView>,
+) -> io::Result<RelPath> {
+    let unusable = || {
+        io::Error::new(
+            ErrorKind::InvalidInput,
+            "the partial-dir is unusable, or the module's filter excludes it",
+        )
+    };
+    let dir = options.partial_dir.as_deref().unwrap_or(b".~tmp~");
+    let partial = partial_path(path, dir, module).ok_or_else(unusable)?;
+    let parent = partial.parent().ok_or_else(unusable)?;
+    match tree.create_dir(&parent, 0o700) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(partial),
+    }
+}
+
 struct Receiver<'a> {
     run: Arc<Run>,
     reader: &'a mut WireReader,
@@ -200,6 +229,7 @@ struct Receiver<'a> {
     own: HashMap<u32, Entry>,
     generator: Sender<FromReceiver>,
     requested: Arc<Requested>,
+    behind: Arc<Behind>,
     asked: Option<Asked>,
     tree: Arc<dyn Target>,
     /// What a daemon's module hides, once the destination is known.
@@ -251,6 +281,7 @@ impl<'a> Receiver<'a> {
             own: HashMap::new(),
             generator,
             requested,
+            behind: Arc::default(),
             asked: job.asked.take(),
             tree: Arc::clone(&job.destination.tree),
             module: None,

@@ -16,7 +16,7 @@ use crate::tree::{Attributes, Metadata};
 
 /// Why something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(in crate::generator) enum Reason {
     /// The sender does not have it.
     Extraneous,
     /// The sender has something of another kind under that name.
