@@ -156,15 +156,19 @@ impl Deleter {
     pub fn remove_delayed(&mut self) -> Result<(), Fatal> {
         let doomed = std::mem::take(&mut self.delayed);
         if !self.suppressed()? && self.holds_back(&doomed)? && !self.run.options.dry_run {
+            self.abandoned.clear();
             return Ok(());
         }
         for (path, metadata, reason) in doomed {
             if self.suppressed()? {
-                return Ok(());
+                break;
             }
             self.remove(&path, &metadata, reason)?;
         }
-        if self.suppressed()? { Ok(()) } else { self.drop_abandoned() }
+        if self.suppressed()? {
+            self.abandoned.clear();
+        }
+        Ok(())
     }
 
     /// Makes room at once for an entry of another kind, unless the delete guard objects. Tells

@@ -107,6 +107,8 @@ impl Generator {
             _ => {}
         }
         self.place_what_waited()?;
+        // What waited may have been made where an old part was.
+        self.deleter.drop_abandoned()?;
         self.deleter.conclude()?;
         self.report_room()?;
         if (late || delayed_updates) && version.has_long_goodbye() {

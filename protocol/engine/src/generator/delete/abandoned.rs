@@ -43,7 +43,7 @@ impl Deleter {
         }
         let rules = self.rules_of(partials)?;
         for entry in entries {
-            let is_part = entry.metadata.is_ok_and(|metadata| metadata.kind == Kind::File);
+            let is_part = entry.metadata.is_ok_and(|metadata| metadata.kind != Kind::Directory);
             if !is_part || listed(&entry.name) == Some(Kind::File) {
                 continue;
             }
@@ -59,7 +59,7 @@ impl Deleter {
     ///
     /// # Errors
     /// When the connection broke or the run was stopped.
-    pub(super) fn drop_abandoned(&mut self) -> Result<(), Fatal> {
+    pub(in crate::generator) fn drop_abandoned(&mut self) -> Result<(), Fatal> {
         for part in std::mem::take(&mut self.abandoned) {
             self.run.check_stop()?;
             if self.run.options.dry_run {
