@@ -1,7 +1,9 @@
 //! The history: what every run of a job did, in one SQLite database.
 //!
-//! [`recorder`] watches a run, [`store`] keeps it, [`schema`] says in which tables.
+//! [`recorder`] watches a run, [`store`] keeps it, [`schema`] says in which tables, [`forget`] lets the
+//! old ones go.
 
+pub mod forget;
 pub mod recorder;
 pub mod schema;
 pub mod store;

@@ -1,11 +1,13 @@
 //! Keeps what is deleted or overwritten: `--backup-dir`, and the dated trash made of it.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bascule_wire::Options;
 use bascule_wire::flist::Kind;
+use jiff::SignedDuration;
 use jiff::civil::DateTime;
 
 use crate::filter::ModuleView;
@@ -116,8 +118,8 @@ impl Backups {
         }
     }
 
-    /// Removes the dated backup dirs beside this one that are more than `days` older than it. Gives
-    /// those that could not be removed, with the reasons.
+    /// Removes the dated backup dirs beside this one that are more than `days` older than it, as
+    /// [`old_among`] counts. Gives those that could not be removed, with the reasons.
     pub fn prune(&self, days: u32) -> Vec<(RelPath, io::Error)> {
         let (trash, own) = self.dir.split();
         let (Some(now), false) = (date_of(own), trash.is_root()) else {
@@ -125,11 +127,9 @@ impl Backups {
         };
         // Without backups there is no trash to list.
         let entries = self.tree.list(&trash).map_or_else(|_| Vec::new(), |found| found.entries);
-        let is_old = |name: &[u8]| {
-            date_of(name).is_some_and(|then| now.duration_since(then).as_hours() / 24 > days.into())
-        };
-        let old = entries.iter().filter(|entry| is_old(&entry.name));
-        let runs = old.filter_map(|entry| trash.join(&entry.name).ok());
+        let dated = entries.iter().filter_map(|entry| Some((date_of(&entry.name)?, &entry.name)));
+        let old = old_among(dated.collect(), now, days);
+        let runs = old.into_iter().filter_map(|name| trash.join(name).ok());
         runs.filter_map(|run| self.remove_all(&run).err().map(|error| (run, error))).collect()
     }
 
@@ -228,6 +228,21 @@ impl Backups {
     }
 }
 
+/// Those of the `dated` that are more than `days` older than `now`. Of a pause between one and the next
+/// no more than half of that counts: a clock that is ahead once must not make all of them old.
+fn old_among<T>(mut dated: Vec<(DateTime, T)>, now: DateTime, days: u32) -> Vec<T> {
+    let limit = SignedDuration::from_hours(24 * (i64::from(days) + 1));
+    dated.retain(|(date, _)| *date < now);
+    dated.sort_by_key(|(date, _)| Reverse(*date));
+    let (mut age, mut younger) = (SignedDuration::ZERO, now);
+    let old = dated.into_iter().filter(|(date, _)| {
+        age = age.saturating_add(younger.duration_since(*date).min(limit / 2));
+        younger = *date;
+        age >= limit
+    });
+    old.map(|(_, named)| named).collect()
+}
+
 /// The date in the name of a run's backup dir.
 fn date_of(name: &[u8]) -> Option<DateTime> {
     DateTime::strptime(RUN_NAME, name).ok()
@@ -294,7 +309,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let tree: Arc<dyn Target> = Arc::new(Disk::open(dir.path()).expect("a tree"));
         let trash = dir.path().join(TRASH);
-        let runs = ["2026-10-25T00-00-00.000Z", "2026-10-26T11-00-00.000Z", "2026-10-25", "notes"];
+        let runs = [
+            "2026-10-25T00-00-00.000Z",
+            "2026-10-26T11-00-00.000Z",
+            "2026-11-10T11-00-00.000Z",
+            "2026-10-25",
+            "notes",
+        ];
         for run in runs {
             fs::create_dir_all(trash.join(run).join("a/b")).expect("folders");
             fs::write(trash.join(run).join("a/b/message"), "1").expect("a file");
@@ -310,7 +331,33 @@ mod tests {
         assert!(runs.iter().all(|run| trash.join(run).exists()));
         assert!(backups.prune(30).is_empty());
         let left: Vec<_> = runs.iter().filter(|run| trash.join(run).exists()).collect();
-        assert_eq!(left, [&runs[1], &runs[2], &runs[3]]);
+        assert_eq!(left, [&runs[1], &runs[2], &runs[3], &runs[4]]);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_does_not_empty_the_trash() {
+        let day = |day: i64| {
+            let first = DateTime::constant(2026, 11, 1, 0, 0, 0, 0);
+            first + SignedDuration::from_hours(24 * day)
+        };
+        let old = |days: &[i64], now| {
+            old_among(days.iter().map(|at| (day(*at), *at)).collect(), day(now), 30)
+        };
+        let each_day: Vec<i64> = (0..30).collect();
+        assert_eq!(old(&each_day, 30), []);
+        assert_eq!(old(&each_day, 33), [2, 1, 0]);
+        // A year ahead, for some runs: the younger half stays.
+        assert_eq!(old(&each_day, 395).last(), Some(&0));
+        assert_eq!(old(&each_day, 395).first(), Some(&13));
+        let ahead = [&each_day[..], &[395, 396]].concat();
+        assert_eq!(old(&ahead, 397).first(), Some(&15));
+        // Put right again.
+        assert_eq!(old(&ahead, 30), []);
+        assert_eq!(old(&ahead, 33), [2, 1, 0]);
+        // Not used for long: the last one stays until there are others.
+        assert_eq!(old(&[0], 400), []);
+        assert_eq!(old(&[0, 400, 401], 415), []);
+        assert_eq!(old(&[0, 400, 401], 416), [0]);
     }
 
     #[test]
