@@ -15,7 +15,8 @@ use crate::converge::model::Forecast;
 pub const FILE: &str = "history.sqlite3";
 
 /// Why a run was cut off, as far as anybody can know.
-const CUT_OFF: &str = "it was cut off: its program was killed, or the machine went down";
+const CUT_OFF: &str = "it was cut off: its program was killed, or the machine went down, or how it \
+                       ended could not be written";
 
 /// Problems of one run that are kept at most; their number is kept in any case.
 const MAX_PROBLEMS: usize = 1000;

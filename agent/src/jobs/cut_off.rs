@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::ending;
 use super::load::Loaded;
 use super::lock::Lock;
 use crate::history::Verdict;
@@ -11,10 +12,12 @@ use crate::history::store::{Past, Store};
 use crate::notices::note;
 
 /// Notes that runs of the job `name`, whose lock is held, were cut off, and tells of it; gives how many.
+/// Those that only could not be written to the history when they ended are written now.
 ///
 /// # Errors
 /// When the history cannot be written.
 pub fn settle(loaded: &Loaded, name: &str, store: &Store, _held: &Lock) -> anyhow::Result<usize> {
+    ending::settle(&loaded.state()?, name)?;
     let found = store.cut_off(name)?;
     for run in &found {
         tracing::warn!(event = "run.cut_off", job = name, run, "a run was cut off");
@@ -31,6 +34,9 @@ pub fn seen(state: &Path, mut runs: Vec<Past>) -> Vec<Past> {
             running.entry(run.job.clone()).or_insert_with(|| Lock::is_taken(state, &run.job));
         if !*is_taken {
             run.verdict = Verdict::CutOff;
+            if let Some(waiting) = ending::waiting(state, &run.job) {
+                waiting.show(run);
+            }
         }
     }
     runs

@@ -4,16 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use bascule_engine::outcome::{Counters, ExitCode};
 use bascule_engine::stop::Stop;
 use jiff::Timestamp;
 
 use super::config::Job;
-use super::cut_off;
 use super::line::{self, Wanted};
 use super::load::Loaded;
 use super::lock::Lock;
+use super::{cut_off, ending};
 use crate::converge;
 use crate::history::recorder::Recorder;
 use crate::history::store::Store;
@@ -36,8 +35,8 @@ pub struct Shown {
 /// whose program was killed, from the next run on.
 ///
 /// # Errors
-/// When there is no such job, it is being run already, or the history cannot be written: a run that
-/// nobody will know of is not begun.
+/// When there is no such job, it is being run already, or the history cannot be written at its
+/// beginning: a run that nobody will know of is not begun.
 pub async fn run(
     loaded: &Loaded,
     name: &str,
@@ -53,23 +52,31 @@ pub async fn run(
     let lock = Lock::take(&state, name)?;
     let mut store = Store::open(&state)?;
     cut_off::settle(loaded, name, &store, &lock)?;
+    ending::take_room(&state, name)?;
     let kind = if wanted.is_final { Kind::Final } else { Kind::Run };
     let now = Timestamp::now();
     let model = converge::model_of(&store.last(Some(name), converge::LAST)?);
     let forecast = model.map(|model| model.run(now));
     let id = store.begin(name, kind, now, forecast)?;
     let began = Instant::now();
-    let ended = carry_out(job, &state, wanted, shown, stop).await;
+    let ended = carry_out(job, &state, wanted, shown, stop.clone()).await;
     // What kept the run from beginning is a part of the history too.
     let kept = match &ended {
         Ok(ended) => ended,
         Err(error) => &unbegun(error, began),
     };
-    let now = Timestamp::now();
-    store
-        .end(id, now, kept)
-        .and_then(|()| store.forget(loaded.config.keep_days, now))
-        .with_context(|| format!("the end of the run of {name} is not in the history"))?;
+    if let Some(error) = ending::note(&mut store, &state, name, id, kept, &stop).await {
+        let error = format!("{error:#}");
+        if !shown.silent {
+            eprintln!("bascule: the end of the run of {name} is not in the history yet: {error}");
+        }
+        let text = "the end of a run is not in the history yet: it cannot be written";
+        tracing::error!(event = "history.unwritten", job = name, run = id, error, "{text}");
+    } else if let Err(error) = store.forget(loaded.config.keep_days, Timestamp::now()) {
+        let error = format!("{error:#}");
+        let text = "old runs stay in the history for now: it cannot be written";
+        tracing::error!(event = "history.unwritten", job = name, run = id, error, "{text}");
+    }
     note::run_ended(loaded, name, id, kept);
     ended
 }
