@@ -95,19 +95,26 @@ impl Location {
 
 /// An end as typed, and the fingerprint behind an `rsyncs://` URL with its mark, which may be missing.
 pub(crate) fn split_pin(typed: &str) -> (&str, &str) {
-    let at = typed.rfind("#sha256=").filter(|_| typed.starts_with("rsyncs://"));
-    typed.split_at(at.unwrap_or(typed.len()))
+    typed.split_at(end_before_pin(typed.as_bytes()))
+}
+
+/// Where the fingerprint behind an `rsyncs://` URL begins; the end if there is none.
+pub(crate) fn end_before_pin(typed: &[u8]) -> usize {
+    const MARK: &[u8] = b"#sha256=";
+    let is_secured = typed.starts_with(b"rsyncs://");
+    let at = typed.windows(MARK.len()).rposition(|part| is_secured && part == MARK);
+    at.unwrap_or(typed.len())
 }
 
 /// Takes the fingerprint off an `rsyncs://` URL.
 fn secured(typed: &[u8]) -> anyhow::Result<(&[u8], Security)> {
-    const MARK: &[u8] = b"#sha256=";
     if !typed.starts_with(b"rsyncs://") {
         return Ok((typed, Security::Plain));
     }
-    let Some(at) = typed.windows(MARK.len()).rposition(|part| part == MARK) else {
+    let at = end_before_pin(typed);
+    if at == typed.len() {
         return Ok((typed, Security::Tls(None)));
-    };
+    }
     let text = String::from_utf8_lossy(&typed[at + 1..]);
     let pin = text.parse().with_context(|| format!("#{text} at the end of the URL"))?;
     Ok((&typed[..at], Security::Tls(Some(pin))))

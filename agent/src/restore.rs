@@ -15,7 +15,7 @@ use bascule_engine::path::RelPath;
 use bascule_engine::stop::Stop;
 
 use crate::cli::{self, Connection, MaxList, Restore};
-use crate::location::{Location, Remote};
+use crate::location::{Location, Remote, end_before_pin};
 use crate::mirror;
 
 /// Runs `bascule restore`; the exit code is that of the mirror behind it.
@@ -53,8 +53,8 @@ fn parts(paths: &[OsString]) -> anyhow::Result<Vec<RelPath>> {
 /// Shows which runs the trash holds.
 async fn list(target: &Target, connection: &Connection, stop: Stop) -> anyhow::Result<ExitCode> {
     match target {
-        Target::Remote { url, .. } => {
-            let url = joined(url, &[TRASH.as_bytes(), b""]);
+        Target::Remote { url, fingerprint } => {
+            let url = marked(joined(url, &[TRASH.as_bytes(), b""]), fingerprint);
             let connection = connection.clone();
             let list_limits = MaxList::default();
             mirror::list(&cli::List { url, connection, protocol: None, list_limits }, stop).await
@@ -100,8 +100,7 @@ impl Target {
             }
             Location::Remote(_) => {
                 let typed = typed.as_encoded_bytes();
-                let end = typed.iter().position(|byte| *byte == b'#').unwrap_or(typed.len());
-                let (url, fingerprint) = typed.split_at(end);
+                let (url, fingerprint) = typed.split_at(end_before_pin(typed));
                 Self::Remote { url: text(url), fingerprint: fingerprint.to_vec() }
             }
         })
@@ -255,6 +254,16 @@ mod tests {
             rules_of(&["[x]\\y", "p\\q"])[..3],
             ["+ /\\[x]\\\\y", "+ /\\[x]\\\\y/**", "+ /p\\q"]
         );
+    }
+
+    #[test]
+    fn a_target_keeps_its_fingerprint_and_the_marks_in_its_path() {
+        let pin = format!("#sha256={}", "0".repeat(64));
+        for (url, pin) in [("rsyncs://u@h/m/a#b", pin.as_str()), ("rsync://h/m/a#b/", "")] {
+            let target = Target::parse(format!("{url}{pin}").as_ref()).expect("it makes sense");
+            let Target::Remote { url: found, fingerprint } = target else { panic!("no URL") };
+            assert_eq!((found.to_str(), &fingerprint[..]), (Some(url), pin.as_bytes()));
+        }
     }
 
     #[test]

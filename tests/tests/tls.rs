@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bascule_session::tls::{Fingerprint, Identity};
 use bascule_tests::judge::{describe, differences};
-use bascule_tests::peer::{Daemon, Ran, Whose, client, finish, free_port};
+use bascule_tests::peer::{Daemon, Ran, Whose, client, finish, free_port, program};
 use bascule_tests::scratch::{T0, file, noise};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
@@ -178,6 +178,29 @@ fn a_daemon_seen_with_tls_is_not_reached_in_the_clear() {
     assert_eq!(ran.code, 1, "{}", ran.said);
     assert!(ran.said.contains("reached by TLS before"), "{}", ran.said);
     world.assert_mirrored(&world.ours(&["--allow-plain".to_owned()], &plain));
+}
+
+#[test]
+fn the_trash_is_listed_and_brought_back_by_a_url_with_a_fingerprint() {
+    let world = World::new();
+    let url = format!("rsyncs://127.0.0.1:{}/open/#{}", world.daemon.port, world.pin);
+    world.assert_mirrored(&world.ours(&[], &url));
+    fs::remove_file(world.path("from/small")).expect("it is there");
+    let ran = world.ours(&["--trash".to_owned()], &url);
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    let restore = |words: &[&str]| {
+        let mut command = Command::new(program("bascule"));
+        command.arg("restore").args(words).arg(&url);
+        finish(command.env("XDG_STATE_HOME", world.path("state")).stdin(Stdio::null()))
+    };
+    let mut runs = fs::read_dir(world.path("to/.bascule-trash")).expect("a trash");
+    let run = runs.next().expect("a run").expect("readable").file_name();
+    let run = run.to_str().expect("a date");
+    let listed = restore(&[]);
+    assert!(listed.code == 0 && listed.said.contains(run), "{}", listed.said);
+    let back = restore(&["--run", run]);
+    assert_eq!(back.code, 0, "{}", back.said);
+    assert_eq!(fs::read(world.path("to/small")).expect("it is back"), b"changed");
 }
 
 #[test]
