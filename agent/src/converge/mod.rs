@@ -2,18 +2,20 @@
 //! and says what to expect.
 //!
 //! [`model`] learns from the history how long runs take, [`verdict`] judges the series by its
-//! [`goal`], [`command`] is the loop.
+//! [`goal`] and by [`trouble`], [`command`] is the loop.
 
 pub mod command;
 pub mod goal;
 pub mod model;
 pub mod options;
+pub mod trouble;
 pub mod verdict;
 
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
+use crate::history::Verdict;
 use crate::history::store::{Past, Store};
 use model::{Model, Sample};
 use verdict::Conspicuous;
@@ -42,13 +44,16 @@ pub fn model_of(runs: &[Past]) -> Option<Model> {
     Model::learn(&samples, &TimeZone::system())
 }
 
-/// One file or one account that was most of each of the last runs.
+/// One file or one account that was most of each of the last runs, and what was wrong with the last.
 ///
 /// # Errors
 /// When the history cannot be read.
 pub fn conspicuous(store: &Store, runs: &[Past]) -> anyhow::Result<Conspicuous> {
     let through: Vec<&Past> = runs.iter().filter(|run| run.verdict.went_through()).collect();
     let mut found = Conspicuous::default();
+    if let Some(last) = through.last().filter(|run| run.verdict == Verdict::Partial) {
+        found.trouble = Some(trouble::of(store, last)?);
+    }
     let Some(last) = through.len().checked_sub(CONSPICUOUS_IN).map(|from| &through[from..]) else {
         return Ok(found);
     };

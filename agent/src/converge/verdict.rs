@@ -63,6 +63,8 @@ pub struct Conspicuous {
     pub file: Option<(String, u64, f64)>,
     /// The same for an account.
     pub account: Option<(String, f64)>,
+    /// What was wrong with the last run that went through, if it was partial.
+    pub trouble: Option<String>,
 }
 
 /// Where the series `runs` stands, the oldest first, and why it is not further.
@@ -83,7 +85,7 @@ pub fn judge(
         let reason = if runs.is_empty() { "nothing has run yet" } else { "no run has ended yet" };
         return (Verdict::Converging, vec![reason.to_owned()]);
     };
-    if let Some(text) = block(&ended, last) {
+    if let Some(text) = block(&ended, last, conspicuous) {
         return (Verdict::Blocked, vec![text]);
     }
     let in_a_row = ended.iter().rev().take_while(|run| goal.is_met_by(run)).count();
@@ -119,7 +121,7 @@ fn cut_off_again(runs: &[Past]) -> Option<String> {
 }
 
 /// What no further run will get around.
-fn block(ended: &[&Past], last: &Past) -> Option<String> {
+fn block(ended: &[&Past], last: &Past, conspicuous: &Conspicuous) -> Option<String> {
     let before = ended.len().checked_sub(2).map(|at| ended[at]);
     match last.verdict {
         Ended::Held => Some(format!(
@@ -128,11 +130,10 @@ fn block(ended: &[&Past], last: &Past) -> Option<String> {
             last.job
         )),
         // Once may be a coincidence.
-        Ended::Partial if before.is_some_and(|run| run.verdict == Ended::Partial) => Some(format!(
-            "{} of the last run could not be transferred: `bascule history --run {}` names them",
-            if last.problems == 1 { "one file".into() } else { format!("{} files", last.problems) },
-            last.id
-        )),
+        Ended::Partial if before.is_some_and(|run| run.verdict == Ended::Partial) => {
+            let text = conspicuous.trouble.as_deref().unwrap_or("the last two runs were partial");
+            Some(text.to_owned())
+        }
         Ended::Failed
             if !may_pass(last) || before.is_some_and(|run| run.verdict == Ended::Failed) =>
         {
@@ -299,6 +300,7 @@ mod tests {
         let conspicuous = Conspicuous {
             file: Some(("joe/inbox/flags.dat".into(), 1 << 20, 0.9)),
             account: Some(("joe".into(), 0.95)),
+            trouble: None,
         };
         let (verdict, reasons) = judge(&runs, &GOAL, model.as_ref(), &conspicuous);
         assert_eq!(verdict, Verdict::Stalled);
@@ -348,7 +350,9 @@ mod tests {
         runs.push(past(1, Ended::Partial, 300.0));
         assert_eq!(verdict(&runs, &GOAL), Verdict::Converging);
         runs.push(past(2, Ended::Partial, 300.0));
-        assert_eq!(verdict(&runs, &GOAL), Verdict::Blocked);
+        let conspicuous = Conspicuous { trouble: Some("joe: no".into()), ..Conspicuous::default() };
+        let blocked = (Verdict::Blocked, vec!["joe: no".to_owned()]);
+        assert_eq!(judge(&runs, &GOAL, None, &conspicuous), blocked);
         let failed = |number, code, text: &str| Past {
             exit_code: Some(code),
             error: Some(text.to_owned()),
