@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bascule_tests::job::World;
-use bascule_tests::peer::{Whose, finish, program};
+use bascule_tests::peer::{Whose, finish, free_port, program};
 use bascule_tests::relay::Relay;
 use bascule_tests::scratch::{T0, file, noise};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn runs_and_keeps_a_history(whose: Whose) {
     let world = World::new(whose, "guard = { percent = 100, names = 100 }\n");
@@ -94,6 +94,21 @@ fn what_show_prints_does_the_same() {
     }
     let schema = world.json(&["show", "--schema"]);
     assert!(schema["properties"]["jobs"].is_object(), "{schema}");
+}
+
+#[test]
+fn differences_that_nobody_could_look_for_are_not_told() {
+    let world = World::new(Whose::Ours, "");
+    let found = world.json(&["diff", "mail", "--json"]);
+    assert_eq!((&found["exit_code"], &found["in_all"]["new"]), (&json!(0), &json!(4)), "{found}");
+    world.configure(free_port(), "options = [\"--retries=0\"]");
+    let failed = world.bascule(&["diff", "mail"]);
+    assert!(failed.code == 10 && !failed.said.contains("in all"), "{}", failed.said);
+    let failed = world.bascule(&["diff", "mail", "--json"]);
+    let line = failed.said.lines().find(|line| line.starts_with('{')).expect("a document");
+    let found: Value = serde_json::from_str(line).expect("a document");
+    assert_eq!((&found["exit_code"], &found["in_all"]), (&json!(10), &Value::Null), "{found}");
+    assert!(found["error"].as_str().is_some_and(|text| !text.is_empty()), "{found}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::lock::Lock;
 use super::options::{Diff, History, Run, Show, Status};
 use super::run::{self, Shown};
 use super::{config, cut_off, table};
+use crate::history::Verdict;
 use crate::history::store::{Past, Store};
 use crate::mirror::{self, Watchers};
 use crate::notices::deliver;
@@ -81,11 +82,12 @@ pub async fn diff(cli: &Diff, stop: Stop) -> anyhow::Result<ExitCode> {
     let differences = Arc::new(Differences::default());
     let watchers = Watchers { differences: Some(Arc::clone(&differences)), ..Watchers::default() };
     let ended = mirror::carry_out(&mirror, &matches, watchers, stop).await?;
-    print(&if cli.json {
-        format!("{}\n", differences.document())
-    } else {
-        differences.table(job.account_depth)
-    });
+    // What ended early has not seen all differences, or none; why has been told.
+    if cli.json {
+        print(&format!("{}\n", differences.document(&ended)));
+    } else if Verdict::of(ended.exit).went_through() {
+        print(&differences.table(job.account_depth));
+    }
     Ok(ended.exit)
 }
 

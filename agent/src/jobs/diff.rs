@@ -8,7 +8,7 @@ use bascule_engine::observe::{Event, Observer};
 use bascule_wire::flist::Kind;
 use bascule_wire::record::ItemFlags;
 
-use crate::history::account_length;
+use crate::history::{Ended, Verdict, account_length};
 use crate::itemize::printable;
 
 /// Collects what a dry run would do. A new attempt tells the same again, and nothing counts twice.
@@ -108,8 +108,15 @@ impl Differences {
         text
     }
 
-    /// The same as a JSON document.
-    pub fn document(&self) -> serde_json::Value {
+    /// The same as a JSON document, with how the dry run has `ended`; without figures if that was early.
+    pub fn document(&self, ended: &Ended) -> serde_json::Value {
+        let (exit_code, error) = (ended.exit.code(), &ended.error);
+        if !Verdict::of(ended.exit).went_through() {
+            let none = serde_json::Value::Null;
+            return serde_json::json!({
+                "exit_code": exit_code, "error": error, "in_all": none, "folders": none,
+            });
+        }
         let folders = self.by_folder();
         let of = |counts: &Counts| {
             serde_json::json!({
@@ -123,7 +130,9 @@ impl Differences {
         folders.values().for_each(|counts| all.add(counts));
         let folders: serde_json::Map<_, _> =
             folders.iter().map(|(name, counts)| (name.clone(), of(counts))).collect();
-        serde_json::json!({ "in_all": of(&all), "folders": folders })
+        serde_json::json!({
+            "exit_code": exit_code, "error": error, "in_all": of(&all), "folders": folders,
+        })
     }
 }
 
