@@ -3,6 +3,7 @@
 //! A restore is one mirror without deletions, from the trash to the place that it stands for; in a
 //! daemon's module, where nothing can be copied within, two: by way of a temporary folder here.
 
+mod present;
 mod swapped;
 
 use std::ffi::{OsStr, OsString};

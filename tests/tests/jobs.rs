@@ -190,6 +190,7 @@ fn what_is_wrong_is_said_and_kept() {
 fn a_job_comes_back_with_its_ends_swapped() {
     for whose in [Whose::Ours, Whose::Rsync] {
         let world = World::new(whose, "");
+        world.write("ann/[odd] *?/a b");
         assert_eq!(world.bascule(&["run", "mail"]).code, 0);
         std::fs::remove_dir_all(world.at("from/ann")).expect("it is there");
         std::fs::write(world.at("from/joe/inbox/3.imap"), "damaged").expect("a file");
@@ -198,10 +199,17 @@ fn a_job_comes_back_with_its_ends_swapped() {
         let dry = world.bascule(&["restore", "--job", "mail", "-n", "-i"]);
         assert!(dry.code == 0 && dry.said.contains("ann/inbox/1.imap"), "{}", dry.said);
         assert!(!world.at("from/ann").exists());
+        for typo in ["ann/inbxo", "ann/inbox/[1].imap"] {
+            let none = world.bascule(&["restore", "--job", "mail", "joe/sent", typo]);
+            assert!(none.code == 1 && none.said.contains(typo), "{}", none.said);
+        }
         let part = world.bascule(&["restore", "--job", "mail", "ann/inbox/1.imap"]);
         assert_eq!(part.code, 0, "{}", part.said);
         assert!(world.at("from/ann/inbox/1.imap").exists());
         assert!(!world.at("from/ann/inbox/2.imap").exists());
+        let odd = world.bascule(&["restore", "--job", "mail", "ann/[odd] *?/a b", "joe/sent/"]);
+        assert_eq!(odd.code, 0, "{}", odd.said);
+        assert!(world.at("from/ann/[odd] *?/a b").exists());
         let all = world.bascule(&["restore", "--job", "mail"]);
         assert_eq!(all.code, 0, "{}", all.said);
         assert!(world.at("from/joe/inbox/new.imap").exists());

@@ -7,7 +7,7 @@ use bascule_engine::outcome::ExitCode;
 use bascule_engine::path::RelPath;
 use bascule_engine::stop::Stop;
 
-use super::{parts, rules};
+use super::{parts, present, rules};
 use crate::cli::{self, Restore};
 use crate::jobs::config::Job;
 use crate::jobs::line::{self, Wanted};
@@ -34,6 +34,7 @@ pub(super) async fn restore(cli: &Restore, name: &str, stop: Stop) -> anyhow::Re
     let state = loaded.state()?;
     // No run is to take away at the target what is on its way back.
     let _lock = Lock::take(&state, name)?;
+    present::check(job, &parts, &state, &stop).await?;
     let wanted =
         Wanted { dry_run: cli.dry_run, allow_deletes: cli.allow_deletes, ..Wanted::default() };
     let mut code = ExitCode::Success;
