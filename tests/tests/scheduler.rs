@@ -122,6 +122,43 @@ fn runs_what_is_due_and_follows_its_configuration() {
 }
 
 #[test]
+fn after_the_final_run_it_leaves_the_target_alone() {
+    let world = World::new(Whose::Ours, OFTEN);
+    let second = format!(
+        "{OFTEN}[jobs.copy]\nsources = [\"{}/\"]\ntarget = \"{}\"\nschedule.every = \"1s\"\n",
+        world.at("from").display(),
+        world.at("copy").display(),
+    );
+    world.configure(world.daemon.port, &second);
+    let mut service = Service::start(&world);
+    service.wait_for("run.ended", |event| event["job"] == "mail");
+    // The service may be running it in this moment.
+    let is_done = || world.bascule(&["run", "mail", "--final", "--quiet"]).code == 0;
+    assert!((0..100).any(|_| is_done()), "no final run");
+    service.wait_for("job.switched", |event| event["job"] == "mail");
+    let at = world.at("to/joe/inbox/live.imap");
+    std::fs::write(&at, "new mail").expect("a file");
+    let before = service.said.len();
+    for _ in 0..3 {
+        service.wait_for("run.ended", |event| event["job"] == "copy");
+    }
+    assert!(at.exists(), "the mail of the new server is gone");
+    let mails = |line: &String| line.contains("run.started") && line.contains("\"mail\"");
+    assert!(!service.said[before..].iter().any(mails), "{:#?}", service.said);
+    assert!(world.bascule(&["status"]).said.contains("switched"));
+    let refused = world.bascule(&["converge", "mail", "--under=1m"]);
+    assert!(refused.code == 1 && refused.said.contains("its schedule rests"), "{}", refused.said);
+    assert!(at.exists());
+
+    // The switch is called off.
+    assert_eq!(world.bascule(&["run", "mail", "--quiet"]).code, 0);
+    assert!(!at.exists());
+    service.signal(Signal::HUP);
+    service.wait_for("run.ended", |event| event["job"] == "mail");
+    world.assert_equal();
+}
+
+#[test]
 fn told_to_stop_it_interrupts_a_run_that_the_next_start_goes_on_with() {
     let world = World::new(Whose::Ours, OFTEN);
     file(&world.at("from"), b"joe/big", &noise(1, 8 << 20), 0o644, (T0, 5)).expect("a file");

@@ -21,6 +21,7 @@ use crate::jobs::line::Wanted;
 use crate::jobs::load::Loaded;
 use crate::jobs::lock::Lock;
 use crate::jobs::run::{self, Shown};
+use crate::jobs::switched;
 use crate::jobs::table::{document, moment};
 use crate::notices::{deliver, note};
 use crate::output::print;
@@ -107,6 +108,15 @@ pub async fn converge(cli: &Converge, stop: Stop) -> anyhow::Result<u8> {
     for number in 1_u32.. {
         if !others_run_is_over(&state, &cli.job, &stop).await {
             return Ok(ExitCode::Interrupted.code());
+        }
+        let last = Store::open(&state)?.last(Some(&cli.job), 2)?;
+        if switched::since(&last).is_some() {
+            let text = switched::text(&cli.job);
+            if number == 1 {
+                anyhow::bail!("{text}");
+            }
+            eprintln!("bascule: {text}");
+            return Ok(Verdict::Converged.exit_code());
         }
         let began = Instant::now();
         let ended = run::run(&loaded, &cli.job, Wanted::default(), shown, stop.clone()).await?;

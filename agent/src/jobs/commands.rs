@@ -12,7 +12,7 @@ use super::load::Loaded;
 use super::lock::Lock;
 use super::options::{Diff, History, Run, Show, Status};
 use super::run::{self, Shown};
-use super::{config, cut_off, table};
+use super::{config, cut_off, switched, table};
 use crate::history::Verdict;
 use crate::history::store::{Past, Store};
 use crate::mirror::{self, Watchers};
@@ -54,6 +54,9 @@ pub async fn run(cli: &Run, stop: Stop) -> anyhow::Result<ExitCode> {
             }
             Err(error) => return Err(error),
         };
+        if cli.is_final && exit == ExitCode::Success && !cli.json {
+            eprintln!("bascule: {}", switched::text(name));
+        }
         if code == ExitCode::Success {
             code = exit;
         }

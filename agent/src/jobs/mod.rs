@@ -24,4 +24,5 @@ pub mod probe;
 pub mod run;
 pub mod schedule;
 pub mod shared;
+pub mod switched;
 pub mod table;

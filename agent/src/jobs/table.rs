@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::switched;
 use crate::history::store::Past;
 use crate::history::{Account, Verdict};
 use crate::human::{duration, size};
@@ -22,6 +23,7 @@ pub fn status(jobs: &[(&str, bool, Vec<Past>)]) -> String {
         let last = runs.iter().rev().find(|run| run.verdict != Verdict::Running);
         let verdict = match (is_running, last) {
             (true, _) => "running now".to_owned(),
+            (false, Some(_)) if switched::since(runs).is_some() => "switched".to_owned(),
             (false, Some(last)) => last.verdict.to_string(),
             (false, None) => "never run".to_owned(),
         };
@@ -38,6 +40,9 @@ pub fn status(jobs: &[(&str, bool, Vec<Past>)]) -> String {
         // Writing to a string cannot fail.
         let _ =
             writeln!(text, "{name:<20} {verdict:<12} {began:<17} {took:>12} {files:>9}  {line}");
+    }
+    for (name, ..) in jobs.iter().filter(|(_, _, runs)| switched::since(runs).is_some()) {
+        let _ = writeln!(text, "\n{}", switched::text(name));
     }
     text
 }
@@ -149,6 +154,7 @@ pub fn status_document(jobs: &[(&str, bool, Vec<Past>)]) -> Value {
         json!({
             "job": name,
             "running": is_running,
+            "switched": switched::since(runs).is_some(),
             "last": runs.iter().rev().find(|run| run.verdict != Verdict::Running).map(document),
             "seconds": whole(runs).filter_map(|run| run.seconds).collect::<Vec<_>>(),
         })
@@ -242,11 +248,11 @@ pub fn spark_line(values: &[f64]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::history::Phases;
 
-    fn past(verdict: Verdict, seconds: Option<f64>) -> Past {
+    pub(in crate::jobs) fn past(verdict: Verdict, seconds: Option<f64>) -> Past {
         Past {
             id: 7,
             job: "mail".into(),

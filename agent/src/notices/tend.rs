@@ -14,6 +14,7 @@ use super::notice::{Event, Place, What};
 use super::rules::{Silence, silent_hours};
 use crate::history::store::Store;
 use crate::jobs::load::Loaded;
+use crate::jobs::switched;
 
 /// How often it is looked at the clock, the disks, and what other programs put into the queue.
 const LOOK: Duration = Duration::from_secs(20);
@@ -104,7 +105,8 @@ fn noting_all(loaded: &Loaded, began: Timestamp, silence: &mut Silence) -> anyho
         }
         // Before the first run ever, the service is the first that could have begun one.
         let last = noting.store.last(None, 1)?.pop().map_or(began, |run| run.began);
-        match silent_hours(last, noting.now, notify.silence_hours) {
+        let rest = rest(loaded, noting.store)?;
+        match silent_hours(last, noting.now, notify.silence_hours).filter(|_| !rest) {
             Some(hours) if silence.has_settled() => noting.holds(What::NothingRan { hours })?,
             Some(_) => {}
             None => {
@@ -114,6 +116,19 @@ fn noting_all(loaded: &Loaded, began: Timestamp, silence: &mut Silence) -> anyho
         }
         digest(loaded, noting, noting.now)
     })
+}
+
+/// Whether every job that has a schedule rests after its final run.
+fn rest(loaded: &Loaded, store: &Store) -> anyhow::Result<bool> {
+    let scheduled = loaded.config.jobs.iter().filter(|(_, job)| job.schedule.is_some());
+    let mut rests = false;
+    for (name, _) in scheduled {
+        rests = switched::since(&store.last(Some(name), 2)?).is_some();
+        if !rests {
+            break;
+        }
+    }
+    Ok(rests)
 }
 
 fn digest(loaded: &Loaded, noting: &Noting<'_>, at: Timestamp) -> anyhow::Result<()> {

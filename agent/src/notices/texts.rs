@@ -135,8 +135,8 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
                     runs go on."
                     .to_owned(),
             todo:
-                "plan the switch. Stop the mail server, then do the final run; before that, this \
-                   shows the forecast of the moment:"
+                "plan the switch. Stop the mail server, then do the final run, after which the \
+                   schedule of the job rests; before that, this shows the forecast of the moment:"
                     .to_owned(),
             commands: vec![
                 format!("bascule converge {job} --look"),

@@ -6,11 +6,12 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 use crate::history::store::{Past, Store};
 use crate::jobs::load::Loaded;
 use crate::jobs::schedule::Plan;
+use crate::jobs::switched;
 
 /// Runs that are looked at for what was stopped.
 pub(super) const LAST: u32 = 20;
 /// A run that began so long after now began before the clock was set back.
-const CLOCK_STEP: SignedDuration = SignedDuration::from_hours(1);
+const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(5);
 
 /// When the last runs of a job began.
 pub(super) struct LastRuns {
@@ -18,6 +19,8 @@ pub(super) struct LastRuns {
     last: Option<Zoned>,
     /// If it was stopped: the first of those that were, and the run before it.
     stopped: Option<(Zoned, Option<Zoned>)>,
+    /// Whether a final run was the last, and is complete: the schedule rests.
+    pub(super) is_switched: bool,
 }
 
 impl LastRuns {
@@ -28,6 +31,7 @@ impl LastRuns {
     pub(super) fn of(loaded: &Loaded, job: &str) -> anyhow::Result<Self> {
         let store = Store::open(&loaded.state()?)?;
         let mut runs = store.last(Some(job), LAST).context("the history cannot be read")?;
+        let is_switched = switched::since(&runs).is_some();
         // Else nothing would run until the clock gets there.
         let now = Timestamp::now();
         runs.retain(|run| run.began.duration_since(now) < CLOCK_STEP);
@@ -38,7 +42,7 @@ impl LastRuns {
             first_stopped = Some(began(run));
         }
         let stopped = first_stopped.map(|first| (first, runs.pop().map(began)));
-        Ok(Self { last, stopped })
+        Ok(Self { last, stopped, is_switched })
     }
 
     /// When the next is due; with `resumes` a run that was stopped goes on.

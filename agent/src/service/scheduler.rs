@@ -25,6 +25,7 @@ use crate::jobs::load::Loaded;
 use crate::jobs::lock::Lock;
 use crate::jobs::run::{self, Shown};
 use crate::jobs::schedule::Plan;
+use crate::jobs::switched;
 use crate::notices::{note, tend};
 
 /// The clock is looked at this often while a job is waited for: it may be set, and machines sleep.
@@ -168,6 +169,7 @@ impl Tasks {
                 verdict: None,
                 failures: 0,
                 waits: false,
+                rests: false,
             };
             let id = self.running.spawn(tending.tend()).id();
             drop(names);
@@ -220,6 +222,8 @@ struct Tending {
     failures: u32,
     /// It waits for somebody who runs the job by hand.
     waits: bool,
+    /// Its schedule rests after the final run.
+    rests: bool,
 }
 
 impl Tending {
@@ -245,6 +249,11 @@ impl Tending {
                     continue;
                 }
             };
+            self.tell_of_switch(past.is_switched);
+            if past.is_switched {
+                self.rest().await;
+                continue;
+            }
             let now = Zoned::now();
             let wait = not_before.saturating_duration_since(Instant::now());
             let earliest = now.checked_add(wait).unwrap_or_else(|_| now.clone());
@@ -294,6 +303,25 @@ impl Tending {
             }
         }
         Ok(cut_off::in_a_row(store.last(Some(&self.name), LAST)?.iter()))
+    }
+
+    /// The log tells once that the schedule rests after the final run.
+    fn tell_of_switch(&mut self, is_switched: bool) {
+        if is_switched && !self.rests {
+            let text = switched::text(&self.name);
+            tracing::warn!(event = "job.switched", job = self.name, "{text}");
+            let _ = self.tell.send(format!("{}: switched, its schedule rests", self.name));
+        }
+        self.rests = is_switched;
+    }
+
+    /// Waits until the history may say something else.
+    async fn rest(&mut self) {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AT_CLOCK) => {}
+            _ = self.jobs.changed() => {}
+            () = bascule_session::client::stopped(&self.stop) => {}
+        }
     }
 
     /// Whether somebody is running the job by hand; the log tells it once.
