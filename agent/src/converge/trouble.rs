@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::history::recorder::name_told;
 use crate::history::store::{Past, Store};
 use crate::itemize::shown;
 
@@ -53,11 +54,7 @@ fn described(problems: &[(String, String, String)], id: i64) -> String {
 /// The name in a text of the other end: what Bascule writes before a colon, and a stock rsync between
 /// quotes; the whole text if there is none.
 fn named_in(text: &str) -> String {
-    let name = match text.strip_prefix("bascule: ") {
-        Some(text) => text.split_once(": ").map(|(name, _)| name),
-        None => text.split('"').nth(1),
-    };
-    name.unwrap_or(text).to_owned()
+    name_told(text).or_else(|| text.split('"').nth(1)).unwrap_or(text).to_owned()
 }
 
 #[cfg(test)]

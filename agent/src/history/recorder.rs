@@ -1,14 +1,18 @@
 //! Watches a run for the history: the accounts and the phases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bascule_engine::observe::{Event, Observer};
+use bascule_engine::outcome::Problem;
 use bascule_wire::record::ItemFlags;
 
 use super::{Account, Phases, account_length};
 use crate::itemize::printable;
+
+/// So many names that something is wrong with are told apart; beyond them one may count twice.
+const MAX_NAMES: usize = 1000;
 
 /// Takes note of what happens in a run.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ struct State {
     transferred: Option<Instant>,
     /// The largest file that did.
     largest: Option<(String, u64)>,
+    /// Names that something is wrong with: both ends may tell of one.
+    wrong: BTreeSet<String>,
 }
 
 /// What was seen of a run.
@@ -54,7 +60,9 @@ impl Recorder {
 
     /// A new attempt lists everything again, and tells again about what is wrong.
     pub fn start_over(&self) {
-        for account in self.state().accounts.values_mut() {
+        let mut state = self.state();
+        state.wrong.clear();
+        for account in state.accounts.values_mut() {
             (account.files_listed, account.bytes_listed, account.failed) = (0, 0, 0);
         }
     }
@@ -74,6 +82,37 @@ impl Recorder {
         };
         let State { accounts, largest, .. } = std::mem::take(&mut *state);
         Seen { accounts, phases, largest }
+    }
+
+    /// Counts a name that something is wrong with.
+    fn problem(&self, problem: &Problem) {
+        if !problem.path.is_empty() {
+            let told = problem.path.escape_ascii().to_string();
+            if is_news(&mut self.state().wrong, &told) {
+                self.of_path(&problem.path, |account| account.failed += 1);
+            }
+        } else if let Some(told) = name_told(&problem.text).filter(|_| problem.remote) {
+            self.problem_there(told);
+        }
+    }
+
+    /// The same for a name that the other end has told, if an account that is known has it.
+    fn problem_there(&self, told: &str) {
+        let folder = told.rsplit_once('/').map_or(told, |(folder, _)| folder);
+        let name = &folder[..account_length(folder.as_bytes(), self.depth)];
+        let mut state = self.state();
+        let State { accounts, wrong, .. } = &mut *state;
+        let account = if name.contains('\\') {
+            let is_it = |known: &str| known.as_bytes().escape_ascii().to_string() == name;
+            accounts.iter_mut().find(|(known, _)| is_it(known)).map(|(_, account)| account)
+        } else {
+            accounts.get_mut(name).filter(|_| !name.is_empty())
+        };
+        if let Some(account) = account
+            && is_news(wrong, told)
+        {
+            account.failed += 1;
+        }
     }
 
     fn of_path(&self, path: &[u8], change: impl FnOnce(&mut Account)) {
@@ -122,17 +161,27 @@ impl Observer for Recorder {
                 }
             }
             Event::Deleted { path, .. } => self.of_path(path, |account| account.deleted += 1),
-            Event::Problem(problem) if !problem.path.is_empty() => {
-                self.of_path(&problem.path, |account| account.failed += 1);
-            }
+            Event::Problem(problem) => self.problem(problem),
             _ => {}
         }
     }
 }
 
+/// The name in what another end said, as texts show it: Bascule writes it before a colon. A stock
+/// rsync's are not those of the transfer.
+pub fn name_told(text: &str) -> Option<&str> {
+    text.strip_prefix("bascule: ")?.split_once(": ").map(|(name, _)| name)
+}
+
+/// Whether nothing was known to be wrong with a name.
+fn is_news(wrong: &mut BTreeSet<String>, name: &str) -> bool {
+    !wrong.contains(name) && (wrong.len() >= MAX_NAMES || wrong.insert(name.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bascule_engine::outcome::Severity;
     use bascule_wire::flist::Kind;
 
     #[test]
@@ -168,6 +217,31 @@ mod tests {
             assert_eq!(largest, Some((path, 7)));
             assert_eq!(accounts, BTreeMap::from([(account.to_owned(), expected)]), "{folder}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_name_counts_once_whoever_tells_it() {
+        let recorder = Recorder::new(1);
+        for folder in ["joe/inbox", "j\u{f6}\u{1b}", ""] {
+            recorder.on(&Event::ListedIn { folder: folder.as_bytes(), files: 1, bytes: 1 });
+        }
+        let tell = |path: &str, text: &str| {
+            recorder.on(&Event::Problem(&Problem {
+                path: path.into(),
+                remote: path.is_empty(),
+                ..Problem::of_run(Severity::Partial, text)
+            }));
+        };
+        tell("joe/inbox/1", "it is in motion");
+        tell("", "bascule: joe/inbox/1: its content did not match");
+        tell("", "bascule: joe/inbox/2: it could not be written: no");
+        tell("", "bascule: j\\xc3\\xb6\\x1b/3: it could not be written");
+        tell("", "bascule: nothing is deleted: the source has no files");
+        tell("", "bascule: unknown/1: no");
+        tell("", "rsync: [receiver] mkstemp \"/joe/inbox/.4.x\" failed: no");
+        let accounts = recorder.ended().accounts;
+        let failed: Vec<u64> = accounts.values().map(|account| account.failed).collect();
+        assert_eq!((accounts.len(), &failed[..]), (3, &[0, 2, 1][..]), "{accounts:?}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::switched;
+use crate::history::recorder::name_told;
 use crate::history::store::Past;
 use crate::history::{Account, Verdict};
 use crate::human::{duration, size};
@@ -135,7 +136,7 @@ pub fn run(
             account.files_transferred,
             size(account.bytes_transferred),
             account.deleted,
-            account.failed,
+            failed(account, problems).map_or_else(|| "-".to_owned(), |failed| failed.to_string()),
         );
     }
     if !problems.is_empty() {
@@ -146,6 +147,15 @@ pub fn run(
         let _ = writeln!(text, "  {severity:<8} {}", printable(format!("{path}{what}").as_bytes()));
     }
     text
+}
+
+/// How many names of an account something was wrong with. A stock rsync at the other end does not tell
+/// whose names: then none is not known to be none.
+fn failed(account: &Account, problems: &[(String, String, String)]) -> Option<u64> {
+    let is_unclear = |(severity, path, text): &(String, String, String)| {
+        severity == "partial" && path.is_empty() && name_told(text).is_none()
+    };
+    Some(account.failed).filter(|failed| *failed > 0 || !problems.iter().any(is_unclear))
 }
 
 /// The document of `bascule status`.
@@ -212,7 +222,7 @@ pub fn run_document(
                 "files_transferred": account.files_transferred,
                 "bytes_transferred": account.bytes_transferred,
                 "deleted": account.deleted,
-                "failed": account.failed,
+                "failed": failed(account, problems),
             });
             (name.clone(), figures)
         })
@@ -300,6 +310,19 @@ pub(super) mod tests {
         let document = status_document(&[("mail", true, runs)]);
         assert_eq!(document[0]["seconds"], json!([80.0, 40.0]));
         assert_eq!(document[0]["running"], json!(true));
+    }
+
+    #[test]
+    fn nobody_claims_that_nothing_failed_when_that_is_not_known() {
+        let accounts = [("joe".to_owned(), Account::default())];
+        let failed = |severity: &str, text: &str| {
+            let problems = [(severity.to_owned(), String::new(), text.to_owned())];
+            let document = run_document(&past(Verdict::Partial, Some(1.0)), &accounts, &problems);
+            document["accounts"]["joe"]["failed"].clone()
+        };
+        assert_eq!(failed("partial", "bascule: ann/1: no"), json!(0));
+        assert_eq!(failed("warning", "rsync: something"), json!(0));
+        assert_eq!(failed("partial", "rsync: [receiver] mkstemp failed"), Value::Null);
     }
 
     #[test]
