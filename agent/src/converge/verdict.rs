@@ -5,6 +5,7 @@ use std::fmt;
 use crate::history::store::Past;
 use crate::history::{Phases, Verdict as Ended};
 use crate::human::{duration, size};
+use crate::itemize::shown;
 use crate::jobs::cut_off;
 use crate::retry::BUSY;
 
@@ -198,12 +199,14 @@ fn stalled(
     }
     if let Some((path, bytes, part)) = &conspicuous.file {
         reasons.push(format!(
-            "one file is {:.0} % of each run: {path} ({})",
+            "one file is {:.0} % of each run: {} ({})",
             part * 100.0,
+            shown(path.as_bytes()),
             size(*bytes)
         ));
     }
     if let Some((account, part)) = &conspicuous.account {
+        let account = shown(account.as_bytes());
         reasons.push(format!("one account is {:.0} % of each run: {account}", part * 100.0));
     }
     Some(reasons)
@@ -299,13 +302,18 @@ mod tests {
         let model = Model::learn(&samples, &zone);
         let conspicuous = Conspicuous {
             file: Some(("joe/inbox/flags.dat".into(), 1 << 20, 0.9)),
-            account: Some(("joe".into(), 0.95)),
+            account: Some(("joe\nann".into(), 0.95)),
             trouble: None,
         };
         let (verdict, reasons) = judge(&runs, &GOAL, model.as_ref(), &conspicuous);
         assert_eq!(verdict, Verdict::Stalled);
         let text = reasons.join("\n");
-        for part in ["about 15 min", "looking through the tree", "90 % of each run: joe/inbox"] {
+        for part in [
+            "about 15 min",
+            "looking through the tree",
+            "90 % of each run: joe/inbox",
+            "run: joe\\#012ann",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         // What takes its time after the list is no look.

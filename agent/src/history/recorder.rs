@@ -9,7 +9,7 @@ use bascule_engine::outcome::Problem;
 use bascule_wire::record::ItemFlags;
 
 use super::{Account, Phases, account_length};
-use crate::itemize::printable;
+use crate::itemize::shown;
 
 /// So many names that something is wrong with are told apart; beyond them one may count twice.
 const MAX_NAMES: usize = 1000;
@@ -157,7 +157,7 @@ impl Observer for Recorder {
                 let mut state = self.state();
                 state.transferred = Some(Instant::now());
                 if state.largest.as_ref().is_none_or(|(_, largest)| size > largest) {
-                    state.largest = Some((printable(path), *size));
+                    state.largest = Some((shown(path), *size));
                 }
             }
             Event::Deleted { path, .. } => self.of_path(path, |account| account.deleted += 1),

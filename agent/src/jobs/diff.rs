@@ -9,7 +9,7 @@ use bascule_wire::flist::Kind;
 use bascule_wire::record::ItemFlags;
 
 use crate::history::{Ended, Verdict, account_length};
-use crate::itemize::printable;
+use crate::itemize::shown;
 
 /// Collects what a dry run would do. A new attempt tells the same again, and nothing counts twice.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ impl Differences {
         }
         let mut folders: BTreeMap<String, Counts> = BTreeMap::new();
         let mut of = |path: &[u8], change: fn(&mut Counts)| {
-            change(folders.entry(printable(split(path).0)).or_default());
+            change(folders.entry(shown(split(path).0)).or_default());
         };
         for path in &found.new {
             match left.get_mut(split(path).1).and_then(Vec::pop) {
@@ -181,6 +181,15 @@ mod tests {
                 sent: true,
             },
         });
+    }
+
+    #[test]
+    fn a_folder_has_one_line_whatever_its_name() {
+        let differences = Differences::default();
+        itemized(&differences, "a\nb\tc\u{1b}[2J/1", ItemFlags::IS_NEW);
+        let table = differences.table(1);
+        assert_eq!(table.lines().count(), 3, "{table}");
+        assert!(table.contains("a\\#012b\\#011c\\#033[2J"), "{table}");
     }
 
     #[test]

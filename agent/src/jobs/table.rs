@@ -11,7 +11,7 @@ use crate::history::recorder::name_told;
 use crate::history::store::Past;
 use crate::history::{Account, Verdict};
 use crate::human::{duration, size};
-use crate::itemize::printable;
+use crate::itemize::{printable, shown};
 
 /// The table of `bascule status`: each job with its name, whether it is being run, and its last
 /// runs, the oldest first.
@@ -125,11 +125,10 @@ pub fn run(
         );
     }
     for (name, account) in accounts {
-        let shown =
-            if name.is_empty() { "(no account)".into() } else { printable(name.as_bytes()) };
+        let name = if name.is_empty() { "(no account)".into() } else { shown(name.as_bytes()) };
         let _ = writeln!(
             text,
-            "{:>10} {:>11} {:>9} {:>9} {:>11} {:>9} {:>9}  {shown}",
+            "{:>10} {:>11} {:>9} {:>9} {:>11} {:>9} {:>9}  {name}",
             account.files_listed,
             size(account.bytes_listed),
             account.created,
@@ -144,7 +143,7 @@ pub fn run(
     }
     for (severity, path, what) in problems {
         let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
-        let _ = writeln!(text, "  {severity:<8} {}", printable(format!("{path}{what}").as_bytes()));
+        let _ = writeln!(text, "  {severity:<8} {}", shown(format!("{path}{what}").as_bytes()));
     }
     text
 }
@@ -310,6 +309,15 @@ pub(super) mod tests {
         let document = status_document(&[("mail", true, runs)]);
         assert_eq!(document[0]["seconds"], json!([80.0, 40.0]));
         assert_eq!(document[0]["running"], json!(true));
+    }
+
+    #[test]
+    fn an_account_and_a_problem_have_one_line_whatever_their_names() {
+        let accounts = [("joe\nann\u{1b}[2J".to_owned(), Account::default())];
+        let problems = [("partial".to_owned(), "joe\n/1".to_owned(), "no\nway".to_owned())];
+        let text = run(&past(Verdict::Partial, Some(1.0)), &accounts, &problems);
+        assert!(text.lines().any(|line| line.ends_with("  joe\\#012ann\\#033[2J")), "{text}");
+        assert!(text.ends_with("partial  joe\\#012/1: no\\#012way\n"), "{text}");
     }
 
     #[test]
