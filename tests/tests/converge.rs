@@ -132,3 +132,28 @@ fn kept_up_it_outlives_a_daemon_that_goes_and_comes_back() {
     drop(converging);
     world.assert_equal();
 }
+
+#[test]
+fn kept_up_it_outlives_what_keeps_a_run_from_beginning() {
+    let world = World::new(Whose::Ours, "options = [\"--retries=0\"]\n");
+    let mut command = world.command(&["converge", "mail", "--json", "--keep", "--times=1"]);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut trouble = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut converging = Converging { child, lines };
+    assert_eq!(converging.next().expect("a run")["verdict"], "converged");
+    // A state folder that is no folder, as on a disk that was lost.
+    let (state, away) = (world.at("state"), world.at("away"));
+    std::fs::rename(&state, &away).expect("renamed");
+    std::fs::write(&state, "").expect("a file");
+    let told =
+        trouble.find(|line| line.as_ref().is_ok_and(|line| line.contains("could not be run")));
+    assert!(told.is_some(), "it ended");
+    std::fs::remove_file(&state).expect("removed");
+    std::fs::rename(&away, &state).expect("renamed");
+    world.write("joe/inbox/later.imap");
+    while moved(&converging.next().expect("it goes on")) == 0 {}
+    drop(converging);
+    world.assert_equal();
+}

@@ -102,44 +102,73 @@ pub async fn converge(cli: &Converge, stop: Stop) -> anyhow::Result<u8> {
         tell(cli.json, None, &standing);
         return Ok(standing.verdict.exit_code());
     }
-    let shown = Shown { quiet: true, ..Shown::default() };
     let mut failures = 0;
     // The service may be running the job: its run counts as one of the series, and is waited for.
     for number in 1_u32.. {
         if !others_run_is_over(&state, &cli.job, &stop).await {
             return Ok(ExitCode::Interrupted.code());
         }
-        let last = Store::open(&state)?.last(Some(&cli.job), 2)?;
-        if switched::since(&last).is_some() {
-            let text = switched::text(&cli.job);
-            if number == 1 {
-                anyhow::bail!("{text}");
-            }
-            eprintln!("bascule: {text}");
-            return Ok(Verdict::Converged.exit_code());
-        }
         let began = Instant::now();
-        let ended = run::run(&loaded, &cli.job, Wanted::default(), shown, stop.clone()).await?;
-        let store = Store::open(&state)?;
-        let standing = standing(&store, &cli.job, &goal, cli.every, Timestamp::now())?;
-        let past = store.last(Some(&cli.job), 1)?.pop().context("the run is not in the history")?;
-        tell(cli.json, Some(&past), &standing);
-        note::stands(&loaded, &cli.job, &standing);
-        deliver::by_hand(&loaded).await;
+        let once = once(&loaded, cli, &goal, stop.clone()).await;
         if stop.is_stopped() {
             return Ok(ExitCode::Interrupted.code());
         }
-        let is_over = standing.verdict != Verdict::Converging && !cli.keep;
-        if is_over || cli.max_runs.is_some_and(|most| number >= most) {
-            return Ok(standing.verdict.exit_code());
-        }
-        failures = if has_failed(&ended) { failures + 1 } else { 0 };
+        let has_failed = match once {
+            Ok(Once::Ran { verdict, has_failed }) => {
+                let is_over = verdict != Verdict::Converging && !cli.keep;
+                if is_over || cli.max_runs.is_some_and(|most| number >= most) {
+                    return Ok(verdict.exit_code());
+                }
+                has_failed
+            }
+            Ok(Once::Switched) if number == 1 => anyhow::bail!("{}", switched::text(&cli.job)),
+            Ok(Once::Switched) => {
+                eprintln!("bascule: {}", switched::text(&cli.job));
+                return Ok(Verdict::Converged.exit_code());
+            }
+            // It went before: what is wrong here may pass, and nobody is watching.
+            Err(error) if cli.keep && number > 1 => {
+                let error = format!("{error:#}");
+                eprintln!("bascule: the job {} could not be run: {error}", cli.job);
+                note::unbegun(&loaded, &cli.job, &error);
+                deliver::by_hand(&loaded).await;
+                true
+            }
+            Err(error) => return Err(error),
+        };
+        failures = if has_failed { failures + 1 } else { 0 };
         let wait = (cli.every - began.elapsed().as_secs_f64()).max(after_failures(failures));
         if !retry::wait(Duration::from_secs_f64(wait.max(0.0)), &stop).await {
             return Ok(ExitCode::Interrupted.code());
         }
     }
     anyhow::bail!("the runs cannot be counted any more")
+}
+
+/// What came of one round.
+enum Once {
+    /// A run has ended, and the series stands like this.
+    Ran { verdict: Verdict, has_failed: bool },
+    /// Somebody has done the final run: nothing runs any more.
+    Switched,
+}
+
+/// Runs the job once and tells where it stands.
+async fn once(loaded: &Loaded, cli: &Converge, goal: &Goal, stop: Stop) -> anyhow::Result<Once> {
+    let state = loaded.state()?;
+    let last = Store::open(&state)?.last(Some(&cli.job), 2)?;
+    if switched::since(&last).is_some() {
+        return Ok(Once::Switched);
+    }
+    let shown = Shown { quiet: true, ..Shown::default() };
+    let ended = run::run(loaded, &cli.job, Wanted::default(), shown, stop).await?;
+    let store = Store::open(&state)?;
+    let standing = standing(&store, &cli.job, goal, cli.every, Timestamp::now())?;
+    let past = store.last(Some(&cli.job), 1)?.pop().context("the run is not in the history")?;
+    tell(cli.json, Some(&past), &standing);
+    note::stands(loaded, &cli.job, &standing);
+    deliver::by_hand(loaded).await;
+    Ok(Once::Ran { verdict: standing.verdict, has_failed: has_failed(&ended) })
 }
 
 /// Waits for the end of a run that somebody else has begun; tells whether nobody has stopped that.

@@ -20,6 +20,7 @@ use crate::history::Verdict as RunVerdict;
 use crate::history::store::{Past, Store};
 use crate::jobs::load::Loaded;
 use crate::jobs::lock::Lock;
+use crate::jobs::switched;
 
 /// Runs that are looked at for failures in a row.
 const LAST: u32 = 200;
@@ -131,7 +132,9 @@ impl Observed {
         if changing.silent {
             problems.push("nobody sends notices any more: `bascule service restart`".to_owned());
         }
-        let unbegun = changing.unbegun.iter();
+        // One that has gone from the configuration is nobody's concern any more.
+        let jobs = &loaded.config.jobs;
+        let unbegun = changing.unbegun.iter().filter(|(job, _)| jobs.contains_key(*job));
         problems.extend(unbegun.map(|(job, why)| format!("job {job}: it cannot be begun: {why}")));
         let mut health = Health { problems, ..Health::default() };
         health.facts.insert("program".into(), "bascule".into());
@@ -176,7 +179,12 @@ impl Observed {
         );
         let mut jobs = Jobs::default();
         for (name, job) in &loaded.config.jobs {
-            jobs.scheduled.set(&[("job_name", name)], f64::from(u8::from(job.schedule.is_some())));
+            let mut is_scheduled = job.schedule.is_some();
+            if let Ok((Some(store), _)) = &history {
+                let last = store.last(Some(name), 2).unwrap_or_default();
+                is_scheduled &= switched::since(&last).is_none();
+            }
+            jobs.scheduled.set(&[("job_name", name)], f64::from(u8::from(is_scheduled)));
             if let Ok((Some(store), state)) = &history {
                 // What cannot be read is left out, as it is for a job that never ran.
                 let _ = self.job(&mut jobs, &loaded, store, state, name);
