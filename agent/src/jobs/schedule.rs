@@ -68,6 +68,20 @@ impl Plan {
                 cron.find_next_occurrence(last.unwrap_or(now), last.is_none()).ok()?
             }
         };
+        self.open(due, now)
+    }
+
+    /// When a job that has never run, and is watched since `since`, is to run: a moment of its
+    /// schedule that passed without a run is made up for.
+    pub fn first(&self, since: &Zoned, now: &Zoned) -> Option<Zoned> {
+        match &self.when {
+            When::Every(_) => self.next(None, now),
+            When::Cron(cron) => self.open(cron.find_next_occurrence(since, true).ok()?, now),
+        }
+    }
+
+    /// The moment `due`, or `now` if that has passed, or the next at which a window opens.
+    fn open(&self, due: Zoned, now: &Zoned) -> Option<Zoned> {
         let due = due.max(now.clone());
         if self.windows.is_empty() || self.windows.iter().any(|hours| hours.contains(due.time())) {
             return Some(due);
@@ -237,5 +251,20 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
         assert!(plan("").expect("it makes sense").is_none());
+    }
+
+    #[test]
+    fn a_job_that_has_never_run_makes_up_for_what_it_missed() {
+        let nightly = plan("schedule.cron = \"0 2 * * *\"").expect("it makes sense");
+        let nightly = nightly.expect("a schedule");
+        let at = |text: &str| text.parse::<Zoned>().expect("a moment");
+        let since = at("2026-11-26T01:59:00[Europe/Paris]");
+        let first = |now: &str| nightly.first(&since, &at(now)).expect("some time");
+        let two = at("2026-11-26T02:00:00[Europe/Paris]");
+        assert_eq!(first("2026-11-26T01:59:30[Europe/Paris]"), two);
+        // It could not begin then, or the machine slept.
+        for late in ["2026-11-26T02:01:00[Europe/Paris]", "2026-11-26T09:00:00[Europe/Paris]"] {
+            assert_eq!(first(late), at(late));
+        }
     }
 }

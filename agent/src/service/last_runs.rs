@@ -46,10 +46,17 @@ impl LastRuns {
     }
 
     /// When the next is due; with `resumes` a run that was stopped goes on.
-    pub(super) fn next(&self, plan: &Plan, resumes: bool, now: &Zoned) -> Option<Zoned> {
-        match &self.stopped {
-            Some((first, before)) if resumes => plan.again(before.as_ref(), first, now),
-            _ => plan.next(self.last.as_ref(), now),
+    /// A job that has never run is watched since `since`.
+    pub(super) fn next(
+        &self,
+        plan: &Plan,
+        resumes: bool,
+        (since, now): (&Zoned, &Zoned),
+    ) -> Option<Zoned> {
+        match (&self.stopped, &self.last) {
+            (Some((first, before)), _) if resumes => plan.again(before.as_ref(), first, now),
+            (_, Some(last)) => plan.next(Some(last), now),
+            (_, None) => plan.first(since, now),
         }
     }
 }

@@ -230,6 +230,7 @@ impl Tending {
     async fn tend(mut self) {
         // By a clock that nobody sets.
         let mut not_before = Instant::now();
+        let since = Zoned::now();
         // What this service, or the one before it, was stopped in goes on at once.
         let mut resumes = true;
         match self.settle() {
@@ -257,7 +258,7 @@ impl Tending {
             let now = Zoned::now();
             let wait = not_before.saturating_duration_since(Instant::now());
             let earliest = now.checked_add(wait).unwrap_or_else(|_| now.clone());
-            let Some(due) = past.next(&plan, resumes, &earliest) else {
+            let Some(due) = past.next(&plan, resumes, (&since, &earliest)) else {
                 tracing::warn!(
                     event = "job.never",
                     job = self.name,
