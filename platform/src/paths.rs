@@ -46,6 +46,18 @@ fn of_cygwin(path: &str) -> Option<String> {
     }
 }
 
+/// A path of Windows as an rsync from Cygwin takes it: `/cygdrive/c/mail` for `C:\mail`, with slashes.
+pub fn for_cygwin(path: &str) -> String {
+    let path = without_prefix(path).unwrap_or_else(|| path.to_owned()).replace('\\', "/");
+    match path.split_once(':') {
+        Some((drive, below)) if drive.len() == 1 && drive.is_ascii() => {
+            let below = below.strip_prefix('/').unwrap_or(below);
+            format!("/cygdrive/{}/{below}", drive.to_ascii_lowercase())
+        }
+        _ => path,
+    }
+}
+
 /// `C:\mail` for `\\?\C:\mail` and `\\server\mail` for `\\?\UNC\server\mail`, unless only the long
 /// form can name it: beyond 259 characters, or with a name that programs would change.
 fn without_prefix(path: &str) -> Option<String> {
@@ -81,6 +93,20 @@ mod tests {
             let expected = if cfg!(windows) { expected.unwrap_or(path) } else { path };
             assert_eq!(native, expected);
             assert_eq!(super::native(path), Path::new(expected));
+        }
+    }
+
+    #[test]
+    fn tells_paths_to_cygwin() {
+        for (path, expected) in [
+            (r"C:\mail é\", "/cygdrive/c/mail é/"),
+            ("D:/", "/cygdrive/d/"),
+            (r"\\server\share\x", "//server/share/x"),
+            (r"\\?\E:\x", "/cygdrive/e/x"),
+            (r"a\b", "a/b"),
+            ("/cygdrive/c/mail", "/cygdrive/c/mail"),
+        ] {
+            assert_eq!(for_cygwin(path), expected);
         }
     }
 

@@ -20,6 +20,8 @@ pub fn word(text: &str) -> String {
     if !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('#') {
         return text.to_owned();
     }
+    // Programs take \" for a quote of the text: a folder ends in a slash instead.
+    let text = text.strip_suffix('\\').map_or_else(|| text.to_owned(), |cut| format!("{cut}/"));
     format!("\"{text}\"")
 }
 
@@ -42,5 +44,12 @@ mod tests {
         }
         let quote = if cfg!(windows) { '"' } else { '\'' };
         assert_eq!(word("/a b"), format!("{quote}/a b{quote}"));
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_folder_at_the_end_leaves_its_quotes_alone() {
+        assert_eq!(word(r"C:\a b\"), r#""C:\a b/""#);
+        assert_eq!(word(r"C:\ab\"), r"C:\ab\");
     }
 }

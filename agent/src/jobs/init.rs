@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use bascule_engine::outcome::ExitCode;
 use bascule_platform::secret::sealed;
+use bascule_platform::shell::word;
 use zeroize::Zeroizing;
 
 use super::load;
@@ -55,7 +56,7 @@ pub fn init(cli: &Init) -> anyhow::Result<ExitCode> {
     load::parse(&text).context("such a job makes no sense")?;
     write_new(&file, &text).with_context(|| format!("cannot write {shown}"))?;
     let option = match &cli.configuration.config {
-        Some(_) => format!(" --config={shown}"),
+        Some(_) => format!(" {}", word(&format!("--config={shown}"))),
         None => String::new(),
     };
     let job = &cli.name;

@@ -1,13 +1,15 @@
 //! A job as a command line: that of `bascule mirror`, and that of a stock rsync.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use bascule_engine::backup::TRASH;
 use bascule_engine::generator::delete::PARTIAL_DIR;
+use bascule_platform::paths;
 use bascule_platform::secret::{self, sealed};
-use bascule_platform::shell::posix_word;
+use bascule_platform::shell;
 use bascule_wire::options::DeleteGuard;
 use clap::ArgMatches;
 use zeroize::Zeroizing;
@@ -41,6 +43,9 @@ const OWN_KEYS: [(&str, &str); 8] = [
     ("--allow-deletes", "`bascule run JOB --allow-deletes`"),
     ("--dry-run", "`bascule diff JOB`"),
 ];
+
+/// The option for the password.
+const PASSWORD_FILE: &str = "--password-file=";
 
 /// Options that a stock rsync does not know, and whether the next word may be their value.
 const ONLY_OURS: [(&str, bool); 16] = [
@@ -115,7 +120,7 @@ pub fn arguments(job: &Job, wanted: &Wanted) -> anyhow::Result<Vec<OsString>> {
         {
             bail!("\"{}\" is no name of a credential", name.escape_debug());
         }
-        let mut option = OsString::from("--password-file=");
+        let mut option = OsString::from(PASSWORD_FILE);
         option.push(secret.shown());
         line.push(option);
     }
@@ -173,7 +178,7 @@ fn ends(paths: &[OsString]) -> anyhow::Result<()> {
 pub fn of_bascule(job: &Job) -> anyhow::Result<String> {
     let words = arguments(job, &Wanted::default())?;
     let words = words.into_iter().filter(|word| word != "--" || needs_dashes(job));
-    Ok(shell(["bascule".into(), "mirror".into()].into_iter().chain(words)))
+    Ok(typed(["bascule".into(), "mirror".into()].into_iter().chain(words)))
 }
 
 /// Whether "--" has to part the ends from the options: one of them looks like an option.
@@ -237,15 +242,29 @@ pub fn of_rsync(job: &Job) -> anyhow::Result<String> {
                 url.push(String::from_utf8_lossy(&remote.path).as_ref());
                 words.push(url);
             }
-            _ => words.push(word),
+            Ok(Location::Local(_)) if !text.starts_with('-') => {
+                words.push(for_rsync(&text).into_owned().into());
+            }
+            _ => match (text.strip_prefix(PASSWORD_FILE), &job.password) {
+                // Nobody but Bascule can open that file: rsync asks.
+                (Some(_), Some(Secret::Dpapi(_))) => {}
+                (Some(file), _) => words.push(format!("{PASSWORD_FILE}{}", for_rsync(file)).into()),
+                (None, _) => words.push(word),
+            },
         }
     }
-    Ok(shell(std::iter::once(program.into()).chain(words)))
+    Ok(typed(std::iter::once(program.into()).chain(words)))
 }
 
-/// Words as a POSIX shell reads them.
-fn shell(words: impl Iterator<Item = OsString>) -> String {
-    words.map(|word| posix_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+/// A path as the rsync of this system takes it: on Windows that is one of Cygwin, to which `C:` is the
+/// name of a machine.
+fn for_rsync(path: &str) -> Cow<'_, str> {
+    if cfg!(windows) { paths::for_cygwin(path).into() } else { path.into() }
+}
+
+/// Words as the shells of this system read them.
+fn typed(words: impl Iterator<Item = OsString>) -> String {
+    words.map(|word| shell::word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
 }
 
 impl Secret {
@@ -294,8 +313,8 @@ impl Secret {
                 }
                 let content = std::fs::read(file).with_context(|| file.display().to_string())?;
                 if !sealed::is_sealed(&content) {
-                    let shown = file.display();
-                    bail!("{shown} is not sealed: write it with `bascule seal {shown}`");
+                    let named = shell::word(&file.to_string_lossy());
+                    bail!("{} is not sealed: write it with `bascule seal {named}`", file.display());
                 }
                 Ok(())
             }
@@ -305,6 +324,8 @@ impl Secret {
 
 #[cfg(test)]
 mod tests {
+    use bascule_platform::shell::word;
+
     use super::*;
     use crate::jobs::load;
 
@@ -327,20 +348,43 @@ mod tests {
             durable = true
             options = ["-z", "--retries", "3", "--checksum-choice=md5"]"##
         ));
+        let url = format!("rsyncs://admin@target:8730/mail/here/#sha256={pin}");
         assert_eq!(
             of_bascule(&job).expect("a line"),
             format!(
-                "bascule mirror '--exclude=it'\\''s' --trash=7 --bwlimit=20m --bwlimit-hours=08:00-18:00=2m --durable --password-file=/etc/pass -z \
-                 --retries 3 --checksum-choice=md5 '/opt/my mail/' \
-                 rsyncs://admin@target:8730/mail/here/#sha256={pin}"
+                "bascule mirror {} --trash=7 --bwlimit=20m --bwlimit-hours=08:00-18:00=2m --durable \
+                 --password-file=/etc/pass -z --retries 3 --checksum-choice=md5 {} {}",
+                word("--exclude=it's"),
+                word("/opt/my mail/"),
+                word(&url),
             )
         );
         assert_eq!(
             of_rsync(&job).expect("a line"),
-            "rsync-ssl -a --modify-window=-1 --delete-delay --partial-dir=.bascule-partial \
-             '--filter=H /.bascule-trash/' '--filter=P /.bascule-trash/' --fsync '--exclude=it'\\''s' --bwlimit=20m --password-file=/etc/pass -z --checksum-choice=md5 '/opt/my mail/' \
-             rsync://admin@target:8730/mail/here/"
+            format!(
+                "rsync-ssl -a --modify-window=-1 --delete-delay --partial-dir=.bascule-partial {} {} \
+                 --fsync {} --bwlimit=20m --password-file=/etc/pass -z --checksum-choice=md5 {} {}",
+                word("--filter=H /.bascule-trash/"),
+                word("--filter=P /.bascule-trash/"),
+                word("--exclude=it's"),
+                word("/opt/my mail/"),
+                word("rsync://admin@target:8730/mail/here/"),
+            )
         );
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn tells_paths_of_windows_to_an_rsync_of_cygwin() {
+        let job = job(r"sources = ['C:\my mail\', '\\server\share\x\']
+            target = 'rsync://admin@target/mail/'
+            password.file = 'C:\pass'");
+        let line = of_bascule(&job).expect("a line");
+        assert!(line.contains(r#"--password-file=C:\pass "C:\my mail/""#), "{line}");
+        let line = of_rsync(&job).expect("a line");
+        let expected =
+            r#"--password-file=/cygdrive/c/pass "/cygdrive/c/my mail/" //server/share/x/ "#;
+        assert!(line.contains(expected), "{line}");
     }
 
     #[test]
@@ -350,8 +394,11 @@ mod tests {
         let line = of_rsync(&job).expect("a line");
         assert_eq!(
             line,
-            "rsync -a --modify-window=-1 '--filter=H /.bascule-trash/' \
-             '--filter=P /.bascule-trash/' -- -a/ b"
+            format!(
+                "rsync -a --modify-window=-1 {} {} -- -a/ b",
+                word("--filter=H /.bascule-trash/"),
+                word("--filter=P /.bascule-trash/"),
+            )
         );
         assert!(of_bascule(&job).expect("a line").ends_with(" -- -a/ b"));
     }

@@ -6,6 +6,7 @@ use bascule_engine::disk::Disk;
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::path::RelPath;
 use bascule_engine::tree::Target as _;
+use bascule_platform::shell::word;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify as Bell;
 
@@ -100,7 +101,7 @@ pub(super) fn origin(loaded: &Loaded) -> Origin {
     let option = if is_default {
         String::new()
     } else {
-        format!(" --config={}", texts::quoted(&file.display().to_string()))
+        format!(" {}", word(&format!("--config={}", file.display())))
     };
     Origin { host: host(), option }
 }

@@ -240,19 +240,6 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
     }
 }
 
-/// A word of a command as shells of this system take it.
-pub fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
-    if word.chars().all(|c| is_plain(c) || cfg!(windows) && c == '\\') {
-        word.to_owned()
-    } else if cfg!(windows) {
-        // Names of files have no quotes there.
-        format!("\"{word}\"")
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 fn lines(reasons: &[String]) -> String {
     let lines: Vec<String> = reasons.iter().map(|reason| format!("- {reason}")).collect();
     lines.join("\n")
@@ -319,17 +306,6 @@ mod tests {
                 let read = Cli::try_parse_from(words.split(' '));
                 assert!(read.is_ok(), "{command}: {}", read.expect_err("an error"));
             }
-        }
-    }
-
-    #[test]
-    fn a_name_with_spaces_is_one_word() {
-        assert_eq!(quoted("/etc/bascule.toml"), "/etc/bascule.toml");
-        if cfg!(windows) {
-            assert_eq!(quoted(r"C:\a b\x.toml"), r#""C:\a b\x.toml""#);
-            assert_eq!(quoted(r"C:\a\x.toml"), r"C:\a\x.toml");
-        } else {
-            assert_eq!(quoted("/a b's/x.toml"), r"'/a b'\''s/x.toml'");
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Logs, ServiceError};
-use crate::shell::posix_word;
+use crate::shell::word;
 
 /// How often a log that is followed is looked at.
 const POLL: Duration = Duration::from_millis(300);
@@ -26,10 +26,10 @@ pub struct Instead {
 impl Instead {
     /// That, in words.
     pub fn text(&self) -> String {
-        let mut line = posix_word(&self.program.to_string_lossy());
+        let mut line = word(&self.program.to_string_lossy());
         for argument in &self.arguments {
             line.push(' ');
-            line.push_str(&posix_word(argument));
+            line.push_str(&word(argument));
         }
         format!(
             "systemd does not run this machine (there is no /run/systemd/system), and no other \
@@ -158,7 +158,10 @@ mod tests {
             program: "/opt/my programs/p".into(),
             arguments: vec!["--config=/etc/it's".into(), "--log-dir=/var/log/p".into()],
         };
-        let line = r"'/opt/my programs/p' '--config=/etc/it'\''s' --log-dir=/var/log/p";
+        let line = match cfg!(windows) {
+            true => r#""/opt/my programs/p" "--config=/etc/it's" --log-dir=/var/log/p"#,
+            false => r"'/opt/my programs/p' '--config=/etc/it'\''s' --log-dir=/var/log/p",
+        };
         assert!(instead.text().contains(line), "{}", instead.text());
     }
 }
