@@ -95,15 +95,14 @@ impl Location {
 
 /// An end as typed, and the fingerprint behind an `rsyncs://` URL with its mark, which may be missing.
 pub(crate) fn split_pin(typed: &str) -> (&str, &str) {
-    typed.split_at(end_before_pin(typed.as_bytes()))
+    typed.split_at(pin(typed.as_bytes()).unwrap_or(typed.len()))
 }
 
-/// Where the fingerprint behind an `rsyncs://` URL begins; the end if there is none.
-pub(crate) fn end_before_pin(typed: &[u8]) -> usize {
+/// Where the fingerprint begins in what was typed. Paths may have a '#' of their own.
+pub(crate) fn pin(typed: &[u8]) -> Option<usize> {
     const MARK: &[u8] = b"#sha256=";
-    let is_secured = typed.starts_with(b"rsyncs://");
-    let at = typed.windows(MARK.len()).rposition(|part| is_secured && part == MARK);
-    at.unwrap_or(typed.len())
+    let at = typed.windows(MARK.len()).rposition(|part| part == MARK);
+    at.filter(|_| typed.starts_with(b"rsyncs://"))
 }
 
 /// Takes the fingerprint off an `rsyncs://` URL.
@@ -111,10 +110,9 @@ fn secured(typed: &[u8]) -> anyhow::Result<(&[u8], Security)> {
     if !typed.starts_with(b"rsyncs://") {
         return Ok((typed, Security::Plain));
     }
-    let at = end_before_pin(typed);
-    if at == typed.len() {
+    let Some(at) = pin(typed) else {
         return Ok((typed, Security::Tls(None)));
-    }
+    };
     let text = String::from_utf8_lossy(&typed[at + 1..]);
     let pin = text.parse().with_context(|| format!("#{text} at the end of the URL"))?;
     Ok((&typed[..at], Security::Tls(Some(pin))))

@@ -14,9 +14,10 @@ use bascule_engine::backup::TRASH;
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::path::RelPath;
 use bascule_engine::stop::Stop;
+use bascule_platform::paths;
 
 use crate::cli::{self, Connection, MaxList, Restore};
-use crate::location::{Location, Remote, end_before_pin};
+use crate::location::{Location, Remote, pin};
 use crate::mirror;
 
 /// Runs `bascule restore`; the exit code is that of the mirror behind it.
@@ -44,18 +45,28 @@ pub async fn restore(cli: &Restore, stop: Stop) -> anyhow::Result<ExitCode> {
 /// What to bring back; nothing named is all of the run.
 fn parts(paths: &[OsString]) -> anyhow::Result<Vec<RelPath>> {
     let parse = |path: &OsString| {
-        let bytes = path.as_encoded_bytes();
-        RelPath::parse(bytes.strip_suffix(b"/").unwrap_or(bytes))
+        let bytes = with_slashes(path);
+        RelPath::parse(bytes.strip_suffix(b"/").unwrap_or(&bytes))
             .with_context(|| format!("{}: give a path relative to the target", path.display()))
     };
     paths.iter().map(parse).collect()
+}
+
+/// A path with slashes between its names, as rules and trees have them: on Windows people write
+/// backslashes, which are in no name there.
+fn with_slashes(path: &OsStr) -> Vec<u8> {
+    let mut bytes = path.as_encoded_bytes().to_vec();
+    for byte in bytes.iter_mut().filter(|byte| cfg!(windows) && **byte == b'\\') {
+        *byte = b'/';
+    }
+    bytes
 }
 
 /// Shows which runs the trash holds.
 async fn list(target: &Target, connection: &Connection, stop: Stop) -> anyhow::Result<ExitCode> {
     match target {
         Target::Remote { url, fingerprint } => {
-            let url = marked(joined(url, &[TRASH.as_bytes(), b""]), fingerprint);
+            let url = trash(url, fingerprint);
             let connection = connection.clone();
             let list_limits = MaxList::default();
             mirror::list(&cli::List { url, connection, protocol: None, list_limits }, stop).await
@@ -101,7 +112,7 @@ impl Target {
             }
             Location::Remote(_) => {
                 let typed = typed.as_encoded_bytes();
-                let (url, fingerprint) = typed.split_at(end_before_pin(typed));
+                let (url, fingerprint) = typed.split_at(pin(typed).unwrap_or(typed.len()));
                 Self::Remote { url: text(url), fingerprint: fingerprint.to_vec() }
             }
         })
@@ -119,7 +130,7 @@ impl Target {
         match self {
             Self::Local(folder) => {
                 let from = joined(folder, &kept);
-                check(Path::new(&from), parts)?;
+                check(&paths::native(&from), parts)?;
                 copy(cli, (&from, &joined(folder, &[b""])), parts, stop, cli.dry_run).await
             }
             Self::Remote { url, fingerprint } => {
@@ -219,6 +230,11 @@ pub(crate) fn without_wildcards(name: &[u8]) -> Vec<u8> {
     escaped
 }
 
+/// The trash of a daemon's module.
+fn trash(url: &OsStr, fingerprint: &[u8]) -> OsString {
+    marked(joined(url, &[TRASH.as_bytes(), b""]), fingerprint)
+}
+
 fn marked(mut url: OsString, fingerprint: &[u8]) -> OsString {
     url.push(text(fingerprint));
     url
@@ -265,6 +281,25 @@ mod tests {
             let Target::Remote { url: found, fingerprint } = target else { panic!("no URL") };
             assert_eq!((found.to_str(), &fingerprint[..]), (Some(url), pin.as_bytes()));
         }
+    }
+
+    #[test]
+    fn the_trash_of_a_daemon_is_looked_for_under_its_fingerprint() {
+        let pin = format!("#sha256={}", "0".repeat(64));
+        let typed = format!("rsyncs://joe@h/mail/a#b/{pin}");
+        let Target::Remote { url, fingerprint } =
+            Target::parse(OsStr::new(&typed)).expect("a target")
+        else {
+            unreachable!("it is a URL")
+        };
+        assert_eq!(trash(&url, &fingerprint), *format!("rsyncs://joe@h/mail/a#b/{TRASH}/{pin}"));
+    }
+
+    #[test]
+    fn backslashes_part_names_on_windows() {
+        let parts = parts(&["user\\a b\\".into()]).expect("legal")[0].as_bytes().to_vec();
+        let expected: &[u8] = if cfg!(windows) { b"user/a b" } else { b"user\\a b\\" };
+        assert_eq!(parts, expected);
     }
 
     #[test]
