@@ -5,10 +5,12 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// The path that a user or a configuration means. On Windows `/cygdrive/c/mail`, as DeltaCopy and
-/// other rsyncs from Cygwin write it, is `C:\mail`; all else, and everywhere else, is what it says.
+/// other rsyncs from Cygwin write it, is `C:\mail`, and slashes part names behind `\\?\` too; all else,
+/// and everywhere else, is what it says.
 pub fn native(path: impl AsRef<OsStr>) -> PathBuf {
     let path = path.as_ref();
-    match path.to_str().filter(|_| cfg!(windows)).and_then(of_cygwin) {
+    let meant = |path: &str| of_cygwin(path).or_else(|| with_backslashes(path));
+    match path.to_str().filter(|_| cfg!(windows)).and_then(meant) {
         Some(path) => path.into(),
         None => path.into(),
     }
@@ -44,6 +46,16 @@ fn of_cygwin(path: &str) -> Option<String> {
         "" => Some(format!("{drive}:\\")),
         below => Some(format!("{drive}:\\{}", below.strip_prefix('/')?)),
     }
+}
+
+/// `\\?\C:\mail\a` for `\\?\C:\mail\/a`: there Windows takes a slash for a part of a name, and two
+/// backslashes for a name without letters.
+fn with_backslashes(path: &str) -> Option<String> {
+    let mut rest = path.strip_prefix(r"\\?\")?.replace('/', r"\");
+    while rest.contains(r"\\") {
+        rest = rest.replace(r"\\", r"\");
+    }
+    Some(format!(r"\\?\{rest}"))
 }
 
 /// A path of Windows as an rsync from Cygwin takes it: `/cygdrive/c/mail` for `C:\mail`, with slashes.
@@ -94,6 +106,13 @@ mod tests {
             assert_eq!(native, expected);
             assert_eq!(super::native(path), Path::new(expected));
         }
+    }
+
+    #[test]
+    fn a_slash_parts_names_behind_the_long_prefix() {
+        let path = r"\\?\C:\mail\/a/";
+        let expected = if cfg!(windows) { r"\\?\C:\mail\a\" } else { path };
+        assert_eq!(native(path).as_os_str(), expected);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! `bascule check`: tries a job out against its target, and says what has to be seen to.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use bascule_engine::outcome::ExitCode;
 use bascule_engine::stop::Stop;
 use serde_json::{Value, json};
 
-use super::config::Job;
+use super::config::{Job, Secret};
 use super::line::{self, Wanted};
 use super::load::Loaded;
 use super::options::Check;
@@ -77,7 +78,14 @@ pub async fn check(cli: &Check, stop: Stop) -> anyhow::Result<ExitCode> {
         print(&format!("{}: no jobs\n", loaded.file.display()));
     }
     for name in names {
-        let findings = findings(loaded.job(name)?, &state, cli, &stop).await?;
+        // The others are not to wait for somebody who looks at this one.
+        let findings =
+            findings(loaded.job(name)?, &state, cli, &stop).await.unwrap_or_else(|error| {
+                vec![Finding::bad(
+                    format!("the check ended: {error:#}"),
+                    "the text says what is wrong",
+                )]
+            });
         is_bad |= findings.iter().any(|finding| finding.level == Level::Bad);
         if cli.json {
             documents.insert(name.clone(), findings.iter().map(document).collect());
@@ -98,8 +106,14 @@ async fn findings(
     stop: &Stop,
 ) -> anyhow::Result<Vec<Finding>> {
     let mut found = sources(job);
-    if let Some(Err(error)) = job.password.as_ref().map(super::config::Secret::check) {
-        found.push(Finding::bad(error.to_string(), "run the check as the service does"));
+    if let Some(password) = &job.password
+        && let Err(error) = password.check()
+    {
+        let fix = match password {
+            Secret::Credential(_) => "run the check as the service does",
+            Secret::File(_) | Secret::Dpapi(_) => "see to the password of this job",
+        };
+        found.push(Finding::bad(format!("{error:#}"), fix));
         return Ok(found);
     }
     if cli.read_only {
@@ -116,12 +130,12 @@ async fn findings(
 
 /// Whether the sources on this machine can be read.
 fn sources(job: &Job) -> Vec<Finding> {
-    let local = job
-        .sources
-        .iter()
-        .filter(|source| matches!(Location::parse(source.as_ref()), Ok(Location::Local(_))));
-    let look = |source: &String| {
-        let path = Path::new(source);
+    let local = job.sources.iter().filter_map(|source| {
+        let Ok(Location::Local(path)) = Location::parse(source.as_ref()) else { return None };
+        Some((source, path))
+    });
+    let look = |(source, path): (&String, OsString)| {
+        let path = Path::new(&path);
         if path.is_file() {
             return Finding::good(format!("source {source}: a file"));
         }

@@ -55,7 +55,7 @@ pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
     let target = format!("{}/{FOLDER}/{pin}", url.trim_end_matches('/'));
     let testing = Job {
         sources: vec![format!("{}/", here.path().display())],
-        target: target.clone(),
+        target,
         filters: Vec::new(),
         exclude: Vec::new(),
         trash_days: None,
@@ -63,7 +63,7 @@ pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
         bandwidth_hours: BTreeMap::new(),
         ..job.clone()
     };
-    let is_local = matches!(Location::parse(target.as_ref())?, Location::Local(_));
+    let target = Location::parse(testing.target.as_ref())?;
     let mut writing = testing.clone();
     writing.options.extend(["--no-delete".into(), "-O".into()]);
     let mut ended = run(&writing, state, Wanted::default(), stop).await?;
@@ -78,7 +78,7 @@ pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
         found.push(Finding::bad(format!("target: {error}"), fix(&ended)));
         return Ok(found);
     }
-    let stored = look(&writing, state, &target, is_local, stop).await?;
+    let stored = look(&writing, state, &target, stop).await?;
     if !stored.contains_key(DATED) {
         let why = ended.problems.first().map_or_else(String::new, |problem| format!(": {problem}"));
         found.push(Finding::bad(
@@ -91,10 +91,10 @@ pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
     found.push(Finding::good("target: reached, logged in, test files written"));
     found.extend(dates(&stored));
     found.extend(refused_names(&made, &stored));
-    if let Some(there) = stored.get(".").filter(|_| !is_local) {
+    if let Some(there) = stored.get(".").filter(|_| matches!(target, Location::Remote(_))) {
         found.push(skew(now, *there));
     }
-    if let Some(finding) = clean(&testing, state, here.path(), &target, is_local, stop).await? {
+    if let Some(finding) = clean(&testing, state, here.path(), &target, stop).await? {
         found.push(finding);
     }
     Ok(found)
@@ -131,15 +131,10 @@ async fn run(job: &Job, state: &Path, wanted: Wanted, stop: &Stop) -> anyhow::Re
 /// The names in the folder with their dates, seconds and nanoseconds since 1970; `.` is the folder.
 type Stored = HashMap<String, (i64, u32)>;
 
-async fn look(
-    job: &Job,
-    state: &Path,
-    target: &str,
-    is_local: bool,
-    stop: &Stop,
-) -> anyhow::Result<Stored> {
-    let Location::Remote(remote) = Location::parse(target.as_ref())? else {
-        return if is_local { Ok(look_here(Path::new(target))) } else { Ok(Stored::new()) };
+async fn look(job: &Job, state: &Path, target: &Location, stop: &Stop) -> anyhow::Result<Stored> {
+    let remote = match target {
+        Location::Local(folder) => return Ok(look_here(Path::new(folder))),
+        Location::Remote(remote) => remote,
     };
     let (mut cli, _) = line::parsed(job, &Wanted::default())?;
     cli.connection.notes = Some(state.to_owned());
@@ -147,9 +142,7 @@ async fn look(
     let options = mirror::listing_options(&cli.connection, cli.run.protocol);
     let limits = cli.run.list_limits.limits();
     let observer = Arc::<Seen>::clone(&seen);
-    mirror::list_files(&remote, &cli.connection, options, limits, observer, stop.clone())
-        .await?
-        .1?;
+    mirror::list_files(remote, &cli.connection, options, limits, observer, stop.clone()).await?.1?;
     let stored = std::mem::take(&mut *seen.0.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(stored)
 }
@@ -237,12 +230,11 @@ async fn clean(
     job: &Job,
     state: &Path,
     here: &Path,
-    target: &str,
-    is_local: bool,
+    target: &Location,
     stop: &Stop,
 ) -> anyhow::Result<Option<Finding>> {
-    if is_local {
-        return Ok(std::fs::remove_dir_all(target)
+    if let Location::Local(folder) = target {
+        return Ok(std::fs::remove_dir_all(folder)
             .err()
             .map(|error| left_over(&error.to_string())));
     }
