@@ -57,24 +57,38 @@ fn deletes(job: &Job, ways: &[Way], others: &[Way]) -> bool {
 /// its name.
 fn ways(job: &Job) -> Vec<Way> {
     let Some(target) = target(job) else { return Vec::new() };
-    let slashes = ['/', std::path::MAIN_SEPARATOR];
-    let ways = job.sources.iter().map(|source| {
-        let from = source.trim_end_matches(slashes).to_owned();
-        if source.ends_with(slashes) {
+    let is_here = matches!(Location::parse(job.target.as_ref()), Ok(Location::Local(_)));
+    let ways = job.sources.iter().map(|typed| {
+        let source = match Location::parse(typed.as_ref()) {
+            Ok(Location::Local(path)) => one_form(&path.to_string_lossy()),
+            _ => typed.clone(),
+        };
+        let from = source.trim_end_matches('/').to_owned();
+        if source.ends_with('/') {
             return Way { from, to: target.clone() };
         }
-        let name = source.rsplit(slashes).next().unwrap_or_default();
-        Way { from, to: format!("{target}/{name}") }
+        let slashes = ['/', std::path::MAIN_SEPARATOR];
+        let name = typed.rsplit(slashes).next().unwrap_or_default();
+        let to = format!("{target}/{name}");
+        Way { from, to: if is_here { one_form(&to) } else { to } }
     });
     ways.collect()
 }
 
+/// A path of this machine with slashes; to Windows, letters in either case are one folder.
+fn one_form(path: &str) -> String {
+    if !cfg!(windows) {
+        return path.to_owned();
+    }
+    let path = path.replace('\\', "/").to_lowercase();
+    path.strip_prefix("//?/").map_or_else(|| path.clone(), str::to_owned)
+}
+
 /// The target in one form, without what does not matter: user, fingerprint, slashes at the end.
 fn target(job: &Job) -> Option<String> {
-    let trimmed =
-        |path: &str| path.replace(std::path::MAIN_SEPARATOR, "/").trim_end_matches('/').to_owned();
+    let trimmed = |path: &str| path.trim_end_matches('/').to_owned();
     match Location::parse(job.target.as_ref()).ok()? {
-        Location::Local(path) => Some(trimmed(&path.to_string_lossy())),
+        Location::Local(path) => Some(trimmed(&one_form(&path.to_string_lossy()))),
         Location::Remote(Remote { host, port, module, path, .. }) => {
             let (host, port) = (host.to_lowercase(), port.unwrap_or(873));
             let path = format!("/{module}/{}", String::from_utf8_lossy(&path));
@@ -120,5 +134,21 @@ mod tests {
         ] {
             both(&one, &other).expect("each has a folder of its own");
         }
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_folder_of_windows_is_the_same_in_each_form() {
+        let both = |one: (&str, &str), other: (&str, &str)| {
+            let job = |(source, target)| format!("sources = ['{source}']\ntarget = '{target}'");
+            load::parse(&format!("[jobs.one]\n{}\n[jobs.other]\n{}\n", job(one), job(other)))
+        };
+        let (one, inner) = ((r"D:\a\", r"E:\copy"), (r"D:\b\", r"E:\copy"));
+        for same in [r"e:/Copy/", r"\\?\E:\copy", "/cygdrive/e/copy", r"E:\copy\b"] {
+            assert!(both(one, (inner.0, same)).is_err(), "{same}");
+        }
+        both((r"D:\x\Mail", "h::m"), (r"D:\y\mail", "h::m")).expect("two folders on Linux");
+        both(one, (r"d:/A/b", "e:/copy")).expect("the outer source has the inner one");
+        both(one, (r"D:\a\b\", r"E:\copy\b\")).expect("the outer source has the inner one");
     }
 }
