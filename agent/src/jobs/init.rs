@@ -122,6 +122,7 @@ fn configuration(
 ) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let path = |path: &Path| quoted(&path.to_string_lossy());
+    let exclude = exclude(sources, target);
     let sources: Vec<String> = sources.iter().map(|source| quoted(source)).collect();
     let schema = schema_line().unwrap_or_default();
     let mut text = format!(
@@ -153,10 +154,10 @@ target = {}
         Some(file) => writeln!(
             text,
             "# Whoever reads this file can write at the target.\npassword.{} = {}",
-            if cfg!(windows) && cli.password_file.is_none() { "dpapi" } else { "file" },
+            if is_sealed(file) { "dpapi" } else { "file" },
             path(file)
         ),
-        None => writeln!(text, "# password.file = \"/etc/bascule.password\""),
+        None => writeln!(text, "# {}", example_password(state, "bascule.password")),
     };
     let _ = write!(
         text,
@@ -173,7 +174,7 @@ guard = {{ percent = 10, names = 100 }}
 # What is deleted or overwritten at the target is kept for so many days.
 {}trash_days = {}
 # Names that are left out.
-# exclude = [\"*.tmp\"]
+{exclude}
 # Most bytes per second.
 # bandwidth = \"20m\"
 # bandwidth_hours = {{ \"08:00-18:00\" = \"2m\" }}
@@ -188,7 +189,7 @@ guard = {{ percent = 10, names = 100 }}
 # from = \"Bascule <bascule@example.com>\"
 # to = [\"admin@example.com\"]
 # user = \"bascule\"
-# password.file = \"/etc/bascule.mail-password\"
+# {}
 # [notify.webhook]
 # url = \"https://chat.example.com/hooks/…\"
 ",
@@ -196,8 +197,38 @@ guard = {{ percent = 10, names = 100 }}
         cli.account_depth,
         if cli.trash_days.is_some() { "" } else { "# " },
         cli.trash_days.unwrap_or(30),
+        example_password(state, "bascule.mail-password"),
     );
     text
+}
+
+/// Whether the password in a file is one that `bascule seal` or `bascule init` has sealed. One that is
+/// yet to be written will be, on Windows.
+fn is_sealed(file: &Path) -> bool {
+    std::fs::read(file).map_or(cfg!(windows), |content| sealed::is_sealed(&content))
+}
+
+/// How a password would be named: on Windows `bascule seal` writes such a file.
+fn example_password(state: &Path, name: &str) -> String {
+    if cfg!(windows) {
+        let file = state.join(name);
+        return format!("password.dpapi = {}", toml::Value::from(&*file.to_string_lossy()));
+    }
+    format!("password.file = \"/etc/{name}\"")
+}
+
+/// The names that a job leaves out. What Windows keeps for itself at the top of each drive, where not
+/// even administrators can read it, is nobody's to mirror or to delete.
+fn exclude(sources: &[String], target: &str) -> String {
+    let is_drive = |end: &str| match Location::parse(end.as_ref()) {
+        Ok(Location::Local(path)) => cfg!(windows) && Path::new(&path).parent().is_none(),
+        _ => false,
+    };
+    if sources.iter().map(String::as_str).chain([target]).any(is_drive) {
+        return r#"exclude = ["/System Volume Information/", "/$RECYCLE.BIN/", "/$Recycle.Bin/"]"#
+            .to_owned();
+    }
+    r#"# exclude = ["*.tmp"]"#.to_owned()
 }
 
 /// The line that names the schema to editors, if it is installed: beside this program, or in
@@ -281,6 +312,39 @@ mod tests {
         assert!(Path::new(&job.target).is_absolute() && job.target.ends_with("copy"), "{text}");
         assert!(Path::new(&job.sources[0]).is_absolute(), "{text}");
         assert!(job.sources[0].ends_with(std::path::is_separator), "{text}");
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn what_windows_keeps_for_itself_on_a_drive_is_left_out() {
+        for (ends, expected) in [
+            ([r"E:\copy", r"D:\"], 3),
+            (["E:/", r"D:\mail\"], 3),
+            (["host::mail", r"\\server\d$\"], 3),
+            (["host::mail", r"D:\mail\"], 0),
+        ] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (code, text) = asked(&ends, folder.path());
+            assert_eq!(code.expect("written"), ExitCode::Success);
+            let config = load::parse(&text).expect("it makes sense");
+            assert_eq!(config.jobs["mail"].exclude.len(), expected, "{ends:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_named_as_what_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("password");
+        bascule_platform::secret::write(&file, "sesame\n", false).expect("a file");
+        let option = format!("--password-file={}", file.display());
+        let (code, text) = asked(&["rsync://joe@h/m/", "/mail/", &option], folder.path());
+        assert_eq!(code.expect("written"), ExitCode::Success);
+        assert!(text.contains("\npassword.file = "), "{text}");
+        if cfg!(windows) {
+            let content = sealed::seal(b"sesame").expect("sealed");
+            bascule_platform::secret::write(&file, &content, true).expect("a file");
+            assert!(is_sealed(&file));
+        }
     }
 
     #[test]
