@@ -119,7 +119,7 @@ impl Backups {
     }
 
     /// Removes the dated backup dirs beside this one that are more than `days` older than it, as
-    /// [`old_among`] counts. Gives those that could not be removed, with the reasons.
+    /// `old_among` counts. Gives those that could not be removed, with the reasons.
     pub fn prune(&self, days: u32) -> Vec<(RelPath, io::Error)> {
         let (trash, own) = self.dir.split();
         let (Some(now), false) = (date_of(own), trash.is_root()) else {
