@@ -155,14 +155,12 @@ enum Once {
 
 /// Runs the job once and tells where it stands.
 async fn once(loaded: &Loaded, cli: &Converge, goal: &Goal, stop: Stop) -> anyhow::Result<Once> {
-    let state = loaded.state()?;
-    let last = Store::open(&state)?.last(Some(&cli.job), 2)?;
-    if switched::since(&last).is_some() {
+    let store = Store::open(&loaded.state()?)?;
+    if switched::in_history(&store, &cli.job)? {
         return Ok(Once::Switched);
     }
     let shown = Shown { quiet: true, ..Shown::default() };
     let ended = run::run(loaded, &cli.job, Wanted::default(), shown, stop).await?;
-    let store = Store::open(&state)?;
     let standing = standing(&store, &cli.job, goal, cli.every, Timestamp::now())?;
     let past = store.last(Some(&cli.job), 1)?.pop().context("the run is not in the history")?;
     tell(cli.json, Some(&past), &standing);

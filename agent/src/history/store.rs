@@ -75,6 +75,11 @@ pub struct Past {
     pub forecast: Option<Forecast>,
 }
 
+/// The last of `runs`, the oldest of which is the first, that is not going on.
+pub fn last_ended(runs: &[Past]) -> Option<&Past> {
+    runs.iter().rev().find(|run| run.verdict != Verdict::Running)
+}
+
 impl Store {
     /// Opens the history in the folder `state`, and makes it if it is not there.
     ///

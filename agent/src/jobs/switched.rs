@@ -1,17 +1,23 @@
 //! Jobs whose final run is complete: the target is the live server then, or will be in a moment, and
 //! a run that nobody asked for would delete the mail that it gets.
 
-use jiff::Timestamp;
-
-use crate::history::store::Past;
+use crate::history::store::{Past, Store, last_ended};
 use crate::history::{Kind, Verdict};
 
-/// When the final run began after which nothing has run any more, of the job whose last `runs` these
-/// are, the oldest first. A run by hand that is none makes the job an ordinary one again.
-pub fn since(runs: &[Past]) -> Option<Timestamp> {
-    let last = runs.iter().rev().find(|run| run.verdict != Verdict::Running)?;
-    let is_final = last.kind == Kind::Final.as_str() && last.verdict == Verdict::Complete;
-    is_final.then_some(last.began)
+/// Whether nothing has run any more after a complete final run of the job whose last `runs` these are,
+/// the oldest first. A run by hand that is none makes the job an ordinary one again.
+pub fn is_so(runs: &[Past]) -> bool {
+    last_ended(runs)
+        .is_some_and(|last| last.kind == Kind::Final.as_str() && last.verdict == Verdict::Complete)
+}
+
+/// The same of the job that the history knows as `job`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn in_history(store: &Store, job: &str) -> anyhow::Result<bool> {
+    // One of them may be going on.
+    Ok(is_so(&store.last(Some(job), 2)?))
 }
 
 /// What an operator has to know of it.
@@ -37,14 +43,13 @@ mod tests {
     #[test]
     fn only_a_complete_final_run_that_is_the_last_rests_the_schedule() {
         let switched = past(Kind::Final, Verdict::Complete);
-        let began = Some(switched.began);
-        assert_eq!(since(&[]), None);
-        assert_eq!(since(&[past(Kind::Run, Verdict::Complete)]), None);
-        assert_eq!(since(&[past(Kind::Final, Verdict::InMotion)]), None);
-        assert_eq!(since(&[past(Kind::Run, Verdict::Complete), switched.clone()]), began);
-        assert_eq!(since(&[switched.clone(), past(Kind::Run, Verdict::Running)]), began);
+        assert!(!is_so(&[]));
+        assert!(!is_so(&[past(Kind::Run, Verdict::Complete)]));
+        assert!(!is_so(&[past(Kind::Final, Verdict::InMotion)]));
+        assert!(is_so(&[past(Kind::Run, Verdict::Complete), switched.clone()]));
+        assert!(is_so(&[switched.clone(), past(Kind::Run, Verdict::Running)]));
         for verdict in Verdict::ENDS {
-            assert_eq!(since(&[switched.clone(), past(Kind::Run, verdict)]), None, "{verdict}");
+            assert!(!is_so(&[switched.clone(), past(Kind::Run, verdict)]), "{verdict}");
         }
     }
 }

@@ -7,9 +7,9 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::switched;
+use crate::history::Account;
 use crate::history::recorder::name_told;
-use crate::history::store::Past;
-use crate::history::{Account, Verdict};
+use crate::history::store::{Past, last_ended};
 use crate::human::{duration, size};
 use crate::itemize::{printable, shown};
 
@@ -21,10 +21,10 @@ pub fn status(jobs: &[(&str, bool, Vec<Past>)]) -> String {
         "job", "last run", "began", "took", "files", "durations"
     );
     for (name, is_running, runs) in jobs {
-        let last = runs.iter().rev().find(|run| run.verdict != Verdict::Running);
+        let last = last_ended(runs);
         let verdict = match (is_running, last) {
             (true, _) => "running now".to_owned(),
-            (false, Some(_)) if switched::since(runs).is_some() => "switched".to_owned(),
+            (false, Some(_)) if switched::is_so(runs) => "switched".to_owned(),
             (false, Some(last)) => last.verdict.to_string(),
             (false, None) => "never run".to_owned(),
         };
@@ -42,7 +42,7 @@ pub fn status(jobs: &[(&str, bool, Vec<Past>)]) -> String {
         let _ =
             writeln!(text, "{name:<20} {verdict:<12} {began:<17} {took:>12} {files:>9}  {line}");
     }
-    for (name, ..) in jobs.iter().filter(|(_, _, runs)| switched::since(runs).is_some()) {
+    for (name, ..) in jobs.iter().filter(|(_, _, runs)| switched::is_so(runs)) {
         let _ = writeln!(text, "\n{}", switched::text(name));
     }
     text
@@ -163,8 +163,8 @@ pub fn status_document(jobs: &[(&str, bool, Vec<Past>)]) -> Value {
         json!({
             "job": name,
             "running": is_running,
-            "switched": switched::since(runs).is_some(),
-            "last": runs.iter().rev().find(|run| run.verdict != Verdict::Running).map(document),
+            "switched": switched::is_so(runs),
+            "last": last_ended(runs).map(document),
             "seconds": whole(runs).filter_map(|run| run.seconds).collect::<Vec<_>>(),
         })
     }))
@@ -259,7 +259,7 @@ pub fn spark_line(values: &[f64]) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::history::Phases;
+    use crate::history::{Phases, Verdict};
 
     pub(in crate::jobs) fn past(verdict: Verdict, seconds: Option<f64>) -> Past {
         Past {

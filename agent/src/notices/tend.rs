@@ -105,8 +105,11 @@ fn noting_all(loaded: &Loaded, began: Timestamp, silence: &mut Silence) -> anyho
         }
         // Before the first run ever, the service is the first that could have begun one.
         let last = noting.store.last(None, 1)?.pop().map_or(began, |run| run.began);
-        let rest = rest(loaded, noting.store)?;
-        match silent_hours(last, noting.now, notify.silence_hours).filter(|_| !rest) {
+        let silent = match silent_hours(last, noting.now, notify.silence_hours) {
+            Some(_) if rest(loaded, noting.store)? => None,
+            silent => silent,
+        };
+        match silent {
             Some(hours) if silence.has_settled() => noting.holds(What::NothingRan { hours })?,
             Some(_) => {}
             None => {
@@ -120,15 +123,14 @@ fn noting_all(loaded: &Loaded, began: Timestamp, silence: &mut Silence) -> anyho
 
 /// Whether every job that has a schedule rests after its final run.
 fn rest(loaded: &Loaded, store: &Store) -> anyhow::Result<bool> {
-    let scheduled = loaded.config.jobs.iter().filter(|(_, job)| job.schedule.is_some());
-    let mut rests = false;
-    for (name, _) in scheduled {
-        rests = switched::since(&store.last(Some(name), 2)?).is_some();
-        if !rests {
+    let mut rest = false;
+    for (name, _) in loaded.config.jobs.iter().filter(|(_, job)| job.schedule.is_some()) {
+        rest = switched::in_history(store, name)?;
+        if !rest {
             break;
         }
     }
-    Ok(rests)
+    Ok(rest)
 }
 
 fn digest(loaded: &Loaded, noting: &Noting<'_>, at: Timestamp) -> anyhow::Result<()> {

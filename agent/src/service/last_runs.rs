@@ -31,7 +31,7 @@ impl LastRuns {
     pub(super) fn of(loaded: &Loaded, job: &str) -> anyhow::Result<Self> {
         let store = Store::open(&loaded.state()?)?;
         let mut runs = store.last(Some(job), LAST).context("the history cannot be read")?;
-        let is_switched = switched::since(&runs).is_some();
+        let is_switched = switched::is_so(&runs);
         // Else nothing would run until the clock gets there.
         let now = Timestamp::now();
         runs.retain(|run| run.began.duration_since(now) < CLOCK_STEP);

@@ -181,8 +181,7 @@ impl Observed {
         for (name, job) in &loaded.config.jobs {
             let mut is_scheduled = job.schedule.is_some();
             if let Ok((Some(store), _)) = &history {
-                let last = store.last(Some(name), 2).unwrap_or_default();
-                is_scheduled &= switched::since(&last).is_none();
+                is_scheduled &= !switched::in_history(store, name).unwrap_or(false);
             }
             jobs.scheduled.set(&[("job_name", name)], f64::from(u8::from(is_scheduled)));
             if let Ok((Some(store), state)) = &history {

@@ -252,7 +252,7 @@ impl Tending {
             };
             self.tell_of_switch(past.is_switched);
             if past.is_switched {
-                self.rest().await;
+                self.wait_for(tokio::time::sleep(LOOK_AT_CLOCK)).await;
                 continue;
             }
             let now = Zoned::now();
@@ -267,12 +267,7 @@ impl Tending {
                 break;
             };
             if due > now {
-                tokio::select! {
-                    () = until(&due) => {}
-                    // Either way everything is looked at again.
-                    _ = self.jobs.changed() => {}
-                    () = bascule_session::client::stopped(&self.stop) => {}
-                }
+                self.wait_for(until(&due)).await;
                 continue;
             }
             if self.is_run_by_hand(&loaded) {
@@ -316,10 +311,10 @@ impl Tending {
         self.rests = is_switched;
     }
 
-    /// Waits until the history may say something else.
-    async fn rest(&mut self) {
+    /// Waits for a moment, a new configuration or the end: in each case all is looked at again.
+    async fn wait_for(&mut self, moment: impl Future<Output = ()>) {
         tokio::select! {
-            () = tokio::time::sleep(LOOK_AT_CLOCK) => {}
+            () = moment => {}
             _ = self.jobs.changed() => {}
             () = bascule_session::client::stopped(&self.stop) => {}
         }
