@@ -25,6 +25,18 @@ pub fn describe(root: &Path, hard_links: bool) -> io::Result<Description> {
     Ok(description)
 }
 
+/// Whether a name is that of a temporary file, `.NAME.XXXXXX`.
+pub fn is_temporary(name: &[u8]) -> bool {
+    let base = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+    base.starts_with(b".") && base.len() > 8 && base[base.len() - 7] == b'.'
+}
+
+/// Whether a receiver has ended that lost its peer: it keeps what it has under another name.
+pub fn has_settled(root: &Path) -> bool {
+    // A name that goes in this moment makes the description fail.
+    describe(root, true).is_ok_and(|names| !names.keys().any(|name| is_temporary(name)))
+}
+
 fn visit(
     root: &Path,
     path: &Path,

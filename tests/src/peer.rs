@@ -125,6 +125,33 @@ impl Drop for Daemon {
     }
 }
 
+/// Where the ends of a mirror are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Both on this machine.
+    Local,
+    /// The target is a daemon's.
+    Push,
+    /// The source is a daemon's.
+    Pull,
+}
+
+impl Way {
+    /// The folders `from` and `to`, as [`end`] gives them.
+    pub fn ends(self, root: &Path, port: u16) -> [String; 2] {
+        [end(root, port, "from", self == Self::Pull), end(root, port, "to", self == Self::Push)]
+    }
+}
+
+/// A folder below `root`, which is the module `m` of the daemon on `port`, as a user types it.
+pub fn end(root: &Path, port: u16, name: &str, remote: bool) -> String {
+    if remote {
+        format!("rsync://127.0.0.1:{port}/m/{name}/")
+    } else {
+        format!("{}/{name}/", root.display())
+    }
+}
+
 /// How a client's run went.
 #[derive(Debug, Clone)]
 pub struct Ran {

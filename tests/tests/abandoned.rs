@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bascule_tests::judge::{Description, describe, differences};
+use bascule_tests::judge::{Description, describe, differences, has_settled};
 use bascule_tests::mail::Dice;
 use bascule_tests::peer::{Daemon, Ran, Whose, client, finish};
 use bascule_tests::relay::Relay;
@@ -82,10 +82,10 @@ impl World {
     }
 }
 
-fn wait_for(path: &Path) {
+fn wait_until(what: &str, is_true: impl Fn() -> bool) {
     let began = Instant::now();
-    while !path.exists() {
-        assert!(began.elapsed() < PATIENCE, "in vain: {}", path.display());
+    while !is_true() {
+        assert!(began.elapsed() < PATIENCE, "in vain: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -101,7 +101,7 @@ fn a_file_that_moves_after_it_was_cut_off_leaves_nothing_behind() {
             relay.allow(BIG as u64 * 6 / 10);
             let cut = world.run(whose, push, relay.port);
             assert_ne!(cut.code, 0, "{why}: {}", cut.said);
-            wait_for(&world.path("to/dir/.bascule-partial/big"));
+            wait_until("the part is kept", || world.has("dir/.bascule-partial/big"));
 
             let big = world.path("from/dir/big");
             match moved.map(|name| world.path("from").join(name)) {
@@ -246,7 +246,7 @@ fn nothing_is_left_of_runs_that_were_cut_off_while_the_source_went_on() {
             let (whose, push) = [(Whose::Ours, true), (Whose::Ours, false), (Whose::Rsync, true)]
                 [usize::try_from(random.below(3)).expect("small")];
             cut += u64::from(world.run(whose, push, relay.port).code != 0);
-            wait_for_receiver(&world.path("to"));
+            wait_until("no temporary file stays", || has_settled(&world.path("to")));
             parts += world.tree("to").keys().filter(|name| is_part(name)).count();
         }
         churn(&world.path("from"), &mut random, round * 100 + 50);
@@ -260,18 +260,4 @@ fn nothing_is_left_of_runs_that_were_cut_off_while_the_source_went_on() {
 
 fn is_part(name: &[u8]) -> bool {
     name.windows(17).any(|part| part == b".bascule-partial/")
-}
-
-/// Waits until a receiver that has lost its client keeps what it has under another name.
-fn wait_for_receiver(to: &Path) {
-    let is_temporary = |name: &[u8]| {
-        let base = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
-        base.starts_with(b".") && base.len() > 8 && base[base.len() - 7] == b'.'
-    };
-    let began = Instant::now();
-    // A name that goes in this moment makes the description fail.
-    while !describe(to, false).is_ok_and(|names| !names.keys().any(|name| is_temporary(name))) {
-        assert!(began.elapsed() < PATIENCE, "temporary files stay");
-        thread::sleep(Duration::from_millis(10));
-    }
 }

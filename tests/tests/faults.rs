@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bascule_tests::judge::{Description, describe, differences};
+use bascule_tests::judge::{Description, describe, differences, is_temporary};
 use bascule_tests::mail::Dice;
 use bascule_tests::peer::{Daemon, Ran, Whose, client, finish, program};
 use bascule_tests::relay::Relay;
@@ -113,11 +113,9 @@ impl World {
     }
 }
 
-/// A temporary file `.NAME.XXXXXX`, or something kept in the partial dir.
+/// A temporary file, or something kept in the partial dir.
 fn is_of_the_run(name: &[u8]) -> bool {
-    let base = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
-    name.windows(16).any(|part| part == b".bascule-partial")
-        || (base.starts_with(b".") && base.len() > 8 && base[base.len() - 7] == b'.')
+    name.windows(16).any(|part| part == b".bascule-partial") || is_temporary(name)
 }
 
 fn agent(world: &World, push: bool) -> Child {

@@ -8,21 +8,13 @@ use std::process::Command;
 
 use bascule_tests::forgetful::ForgetfulDisk;
 use bascule_tests::judge::{Description, describe, differences};
-use bascule_tests::peer::{Daemon, Ran, Whose, client, finish, program};
+use bascule_tests::peer::{Daemon, Ran, Way, Whose, client, end, finish, program};
 use bascule_tests::scratch::{T0, file, set_time};
 
 /// A source and a target that are equal, and a daemon for either.
 struct World {
     scratch: tempfile::TempDir,
     daemon: Daemon,
-}
-
-/// Where the ends of a mirror are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Local,
-    Push,
-    Pull,
 }
 
 const WAYS: [(Way, Whose); 5] = [
@@ -58,11 +50,7 @@ impl World {
 
     /// An end as a user types it.
     fn end(&self, name: &str, remote: bool) -> String {
-        if remote {
-            format!("rsync://127.0.0.1:{}/m/{name}/", self.daemon.port)
-        } else {
-            format!("{}/{name}/", self.scratch.path().display())
-        }
+        end(self.scratch.path(), self.daemon.port, name, remote)
     }
 
     fn ours(&self, command: &mut Command) -> Ran {
@@ -72,7 +60,7 @@ impl World {
     fn mirror(&self, way: Way, options: &[&str]) -> Ran {
         let mut command =
             client(Whose::Ours, &options.iter().map(ToString::to_string).collect::<Vec<_>>());
-        command.args([self.end("from", way == Way::Pull), self.end("to", way == Way::Push)]);
+        command.args(way.ends(self.scratch.path(), self.daemon.port));
         self.ours(&mut command)
     }
 

@@ -8,16 +8,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use bascule_tests::judge::{describe, differences};
-use bascule_tests::peer::{Daemon, Ran, Whose, client, finish};
+use bascule_tests::peer::{Daemon, Ran, Way, Whose, client, finish};
 use bascule_tests::scratch::{T0, file};
-
-/// Where the ends of a mirror are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Local,
-    Push,
-    Pull,
-}
 
 const WAYS: [Way; 3] = [Way::Local, Way::Push, Way::Pull];
 /// Folders of messages.
@@ -71,14 +63,7 @@ impl World {
 
     fn mirror(&self, way: Way, options: &[&str]) -> Ran {
         let options: Vec<_> = options.iter().map(ToString::to_string).collect();
-        let end = |name: &str, remote: bool| {
-            if remote {
-                format!("rsync://127.0.0.1:{}/m/{name}/", self.daemon.port)
-            } else {
-                format!("{}/", self.path(name).display())
-            }
-        };
-        let ends = [end("from", way == Way::Pull), end("to", way == Way::Push)];
+        let ends = way.ends(self.scratch.path(), self.daemon.port);
         let mut command = client(Whose::Ours, &options);
         command.args(ends).stdin(Stdio::null());
         finish(command.env("XDG_STATE_HOME", self.path("state")))

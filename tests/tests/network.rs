@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bascule_tests::judge::{describe, differences};
+use bascule_tests::judge::{describe, differences, has_settled, is_temporary};
 use bascule_tests::peer::{Daemon, Whose, free_port, program};
 use bascule_tests::relay::{Manner, Relay};
 use bascule_tests::scratch::{T0, file, noise};
@@ -101,18 +101,9 @@ fn assert_equal(root: &Path, why: &str) {
     assert_eq!(differences(&from, &to), Vec::<String>::new(), "{why}");
 }
 
-/// A temporary file `.NAME.XXXXXX`.
-fn is_temporary(name: &[u8]) -> bool {
-    let base = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
-    base.starts_with(b".") && base.len() > 8 && base[base.len() - 7] == b'.'
-}
-
-/// Waits until the receiving end has given up as well: it keeps what it has under another name.
+/// Waits until the receiving end has given up as well.
 fn wait_for_receiver(to: &Path) {
-    wait_until("no temporary file stays", || {
-        // A name that goes in this moment makes the description fail.
-        describe(to, true).is_ok_and(|names| !names.keys().any(|name| is_temporary(name)))
-    });
+    wait_until("no temporary file stays", || has_settled(to));
 }
 
 /// A running `bascule mirror --json`.

@@ -126,9 +126,8 @@ impl Deleter {
             return Ok(false);
         };
         let names = self.weight(path, metadata)?;
-        let gone = self.gone_at_once.saturating_add(names);
-        if names <= 1 || gone <= guard.allowed.unwrap_or(0) {
-            self.gone_at_once = gone;
+        let limit = if names <= 1 { u64::MAX } else { guard.allowed.unwrap_or(0) };
+        if self.beyond(limit, names).is_none() {
             return Ok(false);
         }
         self.delayed.push((path.clone(), *metadata, Reason::InTheWay));
@@ -145,17 +144,27 @@ impl Deleter {
         let Some(guard) = self.run.options.delete_guard else {
             return Ok(false);
         };
-        let gone = self.gone_at_once.saturating_add(self.weight(path, metadata)?);
-        if gone <= guard.allowed.unwrap_or(guard.names) {
-            self.gone_at_once = gone;
+        let names = self.weight(path, metadata)?;
+        let Some(gone) = self.beyond(guard.allowed.unwrap_or(guard.names), names) else {
             return Ok(false);
-        }
+        };
         let text = format!(
             "a directory is in the way, and {gone} names would go with what is in the way; look \
              with -n -i, then run again with --allow-deletes and the number of deletions"
         );
         self.hold_back(path.as_bytes(), Severity::Partial, text)?;
         Ok(true)
+    }
+
+    /// Counts `names` more that go at once, unless all of them are more than `limit` then: gives how
+    /// many that would be.
+    fn beyond(&mut self, limit: u64, names: u64) -> Option<u64> {
+        let gone = self.gone_at_once.saturating_add(names);
+        if gone > limit {
+            return Some(gone);
+        }
+        self.gone_at_once = gone;
+        None
     }
 }
 
