@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 
 use anyhow::{Context as _, bail};
+use bascule_platform::text;
 use bascule_wire::Options;
 use bascule_wire::filter::{Rule, RuleKind};
 use bascule_wire::names::{ChecksumName, CompressName};
@@ -186,8 +187,15 @@ fn pattern(kind: RuleKind, text: &[u8]) -> Rule {
     }
 }
 
+/// A file with rules, however an editor has saved it.
+fn read(path: &OsStr) -> anyhow::Result<Vec<u8>> {
+    let reading = || format!("reading {}", path.display());
+    let content = std::fs::read(path).with_context(reading)?;
+    Ok(text::unmarked(&content).with_context(reading)?.into_owned())
+}
+
 fn from_file(kind: RuleKind, path: &OsStr, rules: &mut Vec<Rule>) -> anyhow::Result<()> {
-    let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let text = read(path)?;
     for line in text.split(|byte| matches!(byte, b'\n' | b'\r' | 0)) {
         if !line.is_empty() && !matches!(line[0], b'#' | b';') {
             rules.push(pattern(kind, line));
@@ -207,7 +215,7 @@ fn rule(text: &[u8], rules: &mut Vec<Rule>, depth: u32) -> anyhow::Result<()> {
         bail!("filter files merge each other without end");
     }
     let path = String::from_utf8(parsed.pattern.clone()).context("the name of a filter file")?;
-    let content = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
+    let content = read(path.as_ref())?;
     let words = parsed.word_split;
     let ends = |byte: &u8| matches!(byte, b'\n' | b'\r') || (words && byte.is_ascii_whitespace());
     let from = rules.len();
@@ -227,4 +235,39 @@ fn rule(text: &[u8], rules: &mut Vec<Rule>, depth: u32) -> anyhow::Result<()> {
         merged.perishable |= parsed.perishable;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn files_with_rules_are_read_however_they_were_saved() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let marked = dir.path().join("marked");
+        std::fs::write(&marked, "\u{feff}*.tmp\r\n# a comment\r\né\r\n").expect("written");
+        let utf_16 = dir.path().join("utf-16");
+        std::fs::write(&utf_16, b"\xff\xfe-\0 \0\xe9\0\r\0\n\0").expect("written");
+        let line = [
+            "bascule".to_owned(),
+            "mirror".to_owned(),
+            format!("--exclude-from={}", marked.display()),
+            format!("--filter=merge {}", utf_16.display()),
+            "a/".to_owned(),
+            "b/".to_owned(),
+        ];
+        let matches = Cli::command().try_get_matches_from(line).expect("a command line");
+        let Command::Mirror(cli) = Cli::from_arg_matches(&matches).expect("a mirror").command
+        else {
+            unreachable!("a mirror was asked for")
+        };
+        let (_, matches) = matches.subcommand().expect("a mirror");
+        let rules = filters(&cli.run.names, matches, None).expect("rules");
+        let patterns: Vec<&[u8]> = rules.iter().map(|rule| &rule.pattern[..]).collect();
+        // Behind those of the trash.
+        assert!(patterns.ends_with(&[b"*.tmp", "é".as_bytes(), "é".as_bytes()]), "{patterns:?}");
+    }
 }

@@ -10,6 +10,7 @@ use bascule_engine::outcome::{Counters, Problem, Report, Severity};
 use bascule_engine::run::{IO_ERROR_DELETE_LIMIT, interrupted};
 use bascule_engine::stop::Stop;
 use bascule_platform::secret::{self, first_line};
+use bascule_platform::text::unmarked_secret;
 use bascule_session::client::{self, AskPassword, Greeted, LocalEnd, Login, Request};
 use bascule_session::error::SessionError;
 use bascule_session::tcp::Line;
@@ -179,6 +180,7 @@ pub fn login(remote: &Remote, connection: &Connection) -> anyhow::Result<Login> 
         Some(file) if file == "-" => {
             let mut text = Zeroizing::new(Vec::new());
             std::io::stdin().read_to_end(&mut text).context("reading the password")?;
+            let text = unmarked_secret(text).context("reading the password")?;
             Some(first_line(&text).to_vec().into())
         }
         Some(file) => Some(first_line(&secret::read(file.as_ref())?).to_vec().into()),

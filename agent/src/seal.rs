@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use bascule_engine::outcome::ExitCode;
 use bascule_platform::secret::{self, sealed};
+use bascule_platform::text::unmarked_secret;
 use clap::Args;
 use zeroize::Zeroizing;
 
@@ -29,6 +30,7 @@ pub fn seal(cli: &Seal) -> anyhow::Result<ExitCode> {
         *typed = rpassword::prompt_password("Password: ")?.into_bytes();
     } else {
         std::io::stdin().read_to_end(&mut typed).context("reading the password")?;
+        typed = unmarked_secret(typed).context("reading the password")?;
     }
     let password = typed.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
     if password.is_empty() {

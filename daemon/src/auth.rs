@@ -5,6 +5,7 @@ use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::path::Path;
 
+use bascule_platform::text;
 use bascule_session::site::LoginAttempt;
 
 use zeroize::Zeroizing;
@@ -216,8 +217,10 @@ fn check_secret(
     // Room for all of it at once: a buffer that grows leaves copies behind.
     let room = usize::try_from(metadata.len().min(LARGEST_SECRETS)).unwrap_or(0) + 1;
     let mut text = Zeroizing::new(Vec::with_capacity(room));
-    file.take(LARGEST_SECRETS)
+    let text = file
+        .take(LARGEST_SECRETS)
         .read_to_end(&mut text)
+        .and_then(|_| text::unmarked_secret(text))
         .map_err(|error| unusable(format!("cannot read the secrets file {shown}: {error}")))?;
     let mut known = false;
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -352,6 +355,8 @@ mod tests {
         assert_eq!(login(rules, secrets, "admin", "three:3"), Ok(Access::ReadWrite));
         assert_eq!(login(rules, secrets, "zoe", "four"), Ok(Access::Module));
         assert_eq!(login("joe", secrets, "sam", "two"), Err(LoginFailure::NoRule));
+        // An editor's mark is no part of the first name.
+        assert_eq!(login("joe", "\u{feff}joe:one", "joe", "one"), Ok(Access::Module));
     }
 
     #[test]

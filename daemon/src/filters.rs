@@ -4,6 +4,9 @@
 use std::fs::File;
 use std::io::Read as _;
 
+use bascule_platform::text;
+use bascule_wire::shown;
+
 use crate::config::Rules;
 
 /// The largest rule file that is read, in bytes.
@@ -82,7 +85,7 @@ fn words_as_rules(text: &[u8], found: &mut Vec<Vec<u8>>, depth: usize) -> Result
         let mut text = word.to_vec();
         if awaits_pattern(word) {
             let Some(pattern) = words.next() else {
-                return Err(format!("the filter rule \"{}\" has no pattern", word.escape_ascii()));
+                return Err(format!("the filter rule \"{}\" has no pattern", shown(word)));
             };
             text.push(b' ');
             text.extend_from_slice(pattern);
@@ -99,10 +102,10 @@ fn add_rule(text: Vec<u8>, found: &mut Vec<Vec<u8>>, depth: usize) -> Result<(),
         return Ok(());
     };
     if depth >= DEEPEST_MERGE {
-        return Err(format!("the merge file {} is nested too deep", file.escape_ascii()));
+        return Err(format!("the merge file {} is nested too deep", shown(file)));
     }
     let file = std::str::from_utf8(file)
-        .map_err(|_| format!("the merge file {} is not UTF-8", file.escape_ascii()))?;
+        .map_err(|_| format!("the merge file {} is not UTF-8", shown(file)))?;
     let content = read(file)?;
     let known = |modifier: &u8| matches!(modifier, b'+' | b'-' | b'w' | b',');
     if let Some(other) = modifiers.iter().find(|modifier| !known(modifier)) {
@@ -182,7 +185,8 @@ fn read(file: &str) -> Result<Vec<u8>, String> {
     if text.len() as u64 > LARGEST_FILE {
         return Err(format!("the rule file {file} is larger than 16 MiB"));
     }
-    Ok(text)
+    let text = text::unmarked(&text).map_err(|error| format!("the rule file {file}: {error}"))?;
+    Ok(text.into_owned())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Operating system services; nothing here speaks rsync.
 
+pub mod acl;
 pub mod command;
 pub mod confine;
 pub mod limits;
@@ -15,6 +16,7 @@ pub mod shell;
 pub mod signals;
 pub mod snapshot;
 pub mod state;
+pub mod text;
 
 /// The file mode creation mask of this process; 022 where there is no such thing or it cannot be
 /// read without changing it.

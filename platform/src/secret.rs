@@ -10,6 +10,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::{acl, text};
+
 /// Reads a file that only its owner may read, and what is [`sealed`] in it. What was read is wiped
 /// from memory when it is dropped.
 ///
@@ -39,7 +41,7 @@ pub fn read_as(path: &Path, what: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
     file.read_to_end(&mut text).map_err(named)?;
-    sealed::open(text).map_err(named)
+    text::unmarked_secret(text).and_then(sealed::open).map_err(named)
 }
 
 /// The first line of what was read, without its end: passwords have a line of their own.
@@ -47,8 +49,8 @@ pub fn first_line(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default()
 }
 
-/// Writes a file that only its owner can read, whole or not at all. With `replace` it takes the place
-/// of one that is there.
+/// Writes a file that only its owner can read, on Windows the administrators and LocalSystem too,
+/// whole or not at all. With `replace` it takes the place of one that is there.
 ///
 /// # Errors
 /// When it cannot be written, or is there already.
@@ -59,6 +61,9 @@ pub fn write(path: &Path, text: &(impl AsRef<[u8]> + ?Sized), replace: bool) -> 
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // Nobody opens it before its ACL is in place, and reads through that.
+    #[cfg(windows)]
+    std::os::windows::fs::OpenOptionsExt::share_mode(&mut options, 0);
     let mut file = match options.open(target) {
         // Left behind by a process that is gone and had our number.
         Err(error) if replace && error.kind() == io::ErrorKind::AlreadyExists => {
@@ -67,7 +72,11 @@ pub fn write(path: &Path, text: &(impl AsRef<[u8]> + ?Sized), replace: bool) -> 
         }
         other => other?,
     };
-    let written = file.write_all(text.as_ref()).and_then(|()| file.sync_all());
+    let written = acl::keep_to_administrators(target)
+        .and_then(|()| file.write_all(text.as_ref()))
+        .and_then(|()| file.sync_all());
+    // Windows renames nothing that is open.
+    drop(file);
     let placed =
         written.and_then(|()| if replace { std::fs::rename(target, path) } else { Ok(()) });
     if placed.is_err() {
@@ -143,5 +152,13 @@ mod tests {
             let error = read(&link).expect_err("another's").to_string();
             assert!(error.contains("symlink of another user"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_editors_mark_is_no_part_of_a_password() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("password");
+        write(&file, "\u{feff}geheim é\r\n", false).expect("written");
+        assert_eq!(first_line(&read(&file).expect("read")), "geheim é".as_bytes());
     }
 }

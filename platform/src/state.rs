@@ -47,35 +47,3 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
 }
-
-/// Keeps a folder to those who administrate this machine: on Windows to LocalSystem, the group of the
-/// administrators and the owner, for all that is made in it from now on. On Unix the modes of the
-/// folder and of its files do that already.
-///
-/// # Errors
-/// When Windows refuses.
-#[cfg(windows)]
-pub fn keep_to_administrators(path: &Path) -> io::Result<()> {
-    // LocalSystem, Administrators, Owner Rights: their names are other words in each language.
-    const ALLOWED: [&str; 3] = ["*S-1-5-18", "*S-1-5-32-544", "*S-1-3-4"];
-    let root = std::env::var_os("SystemRoot").unwrap_or_else(|| r"C:\Windows".into());
-    let mut command = std::process::Command::new(Path::new(&root).join(r"System32\icacls.exe"));
-    command.arg(path).args(["/inheritance:r", "/q"]);
-    for allowed in ALLOWED {
-        command.arg("/grant:r").arg(format!("{allowed}:(OI)(CI)F"));
-    }
-    let output = command.output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).trim().to_owned();
-    Err(io::Error::other(format!("icacls could not change its ACL: {said}")))
-}
-
-/// As on Windows.
-#[cfg(not(windows))]
-#[expect(clippy::missing_const_for_fn, reason = "Windows has work here")]
-pub fn keep_to_administrators(_path: &Path) -> io::Result<()> {
-    Ok(())
-}

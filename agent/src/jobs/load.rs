@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bascule_platform::metrics::endpoint::parse_address;
+use bascule_platform::text;
 use clap::ArgMatches;
 
 use super::config::{ACCOUNT_DEPTH_MOST, Config, Job, KEEP_DAYS_MOST};
@@ -37,7 +38,8 @@ impl Loaded {
         let bytes = std::fs::read(&file).with_context(|| {
             format!("cannot read {shown}; write one with `bascule init`, or name it with --config")
         })?;
-        let text = String::from_utf8(bytes).map_err(|error| {
+        let bytes = text::unmarked(&bytes).with_context(|| format!("{shown} cannot be used"))?;
+        let text = String::from_utf8(bytes.into_owned()).map_err(|error| {
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
             anyhow::anyhow!("{shown} cannot be used: line {line} is not UTF-8; save it as UTF-8")
@@ -260,6 +262,21 @@ mod tests {
         assert_eq!(state("here"), folder.join("here"));
         let full = folder.join("there");
         assert_eq!(state(full.to_str().expect("a text")), full);
+    }
+
+    #[test]
+    fn reads_what_the_editors_of_windows_save() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("bascule.toml");
+        let utf_16: Vec<u8> =
+            format!("\u{feff}{GOOD}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for content in [format!("\u{feff}{GOOD}").into_bytes(), utf_16] {
+            std::fs::write(&file, &content).expect("written");
+            assert!(Loaded::open(Some(&file)).expect("read").job("mail").is_ok());
+        }
+        std::fs::write(&file, b"# \n# \xe9t\xe9").expect("written");
+        let error = Loaded::open(Some(&file)).expect_err("ANSI").to_string();
+        assert!(error.contains("line 2 is not UTF-8"), "{error}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bascule_platform::text;
+
 pub use model::{Config, Global, Module, Rules, Settings};
 pub use params::{Field, Parameter, Scope, Support, changed};
 pub use reader::{Statement, StatementKind, statements};
@@ -284,13 +286,14 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// The text of a configuration file, however it was saved.
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     std::fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut text)?;
     if text.len() as u64 > LARGEST_FILE {
         return Err(std::io::Error::other("it is larger than 16 MiB"));
     }
-    Ok(text)
+    Ok(text::unmarked(&text)?.into_owned())
 }
 
 fn files_in(directory: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use bascule_platform::{paths, secret, state};
+use bascule_platform::{acl, paths, secret, state};
 
 use crate::cli::ImportDeltacopy;
 use crate::config::{self, Config, ConfigErrors, Statement};
@@ -136,7 +136,7 @@ fn write(
         if !translated.secrets.is_empty() {
             let served: Vec<&Path> = served.iter().map(PathBuf::as_path).collect();
             pairing::private_dir(state, &served)?;
-            state::keep_to_administrators(state)
+            acl::keep_to_administrators(state)
                 .with_context(|| format!("cannot protect {}", state.display()))?;
         }
         for SecretsCopy { from, to } in &translated.secrets {
