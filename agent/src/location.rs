@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use anyhow::{Context as _, bail};
 use bascule_session::tls::Fingerprint;
+use bascule_wire::shown;
 
 /// A parsed source or destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl std::fmt::Display for Remote {
         let scheme = if self.security == Security::Plain { "rsync" } else { "rsyncs" };
         write!(f, "{scheme}://{}", self.host)?;
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))?;
-        write!(f, "/{}/{}", self.module, self.path.escape_ascii())
+        write!(f, "/{}/{}", self.module, shown(&self.path))
     }
 }
 

@@ -250,7 +250,7 @@ impl Site for DaemonSite {
 /// A client's module name, fit for a text.
 fn shown(name: &[u8]) -> String {
     const LONGEST: usize = 100;
-    let mut text = name[..name.len().min(LONGEST)].escape_ascii().to_string();
+    let mut text = bascule_wire::shown(&name[..name.len().min(LONGEST)]).to_string();
     if name.len() > LONGEST {
         text.push('…');
     }

@@ -27,7 +27,7 @@ fn described(problems: &[(String, String, String)], id: i64) -> String {
         let (name, told) = match path.as_str() {
             "" => (named_in(text), text.strip_prefix("bascule: ").unwrap_or(text).to_owned()),
             path => {
-                let path = path.as_bytes().escape_ascii().to_string();
+                let path = bascule_wire::shown(path.as_bytes()).to_string();
                 (path.clone(), format!("{path}: {text}"))
             }
         };

@@ -87,7 +87,7 @@ impl Recorder {
     /// Counts a name that something is wrong with.
     fn problem(&self, problem: &Problem) {
         if !problem.path.is_empty() {
-            let told = problem.path.escape_ascii().to_string();
+            let told = bascule_wire::shown(&problem.path).to_string();
             if is_news(&mut self.state().wrong, &told) {
                 self.of_path(&problem.path, |account| account.failed += 1);
             }
@@ -103,7 +103,7 @@ impl Recorder {
         let mut state = self.state();
         let State { accounts, wrong, .. } = &mut *state;
         let account = if name.contains('\\') {
-            let is_it = |known: &str| known.as_bytes().escape_ascii().to_string() == name;
+            let is_it = |known: &str| bascule_wire::shown(known.as_bytes()).to_string() == name;
             accounts.iter_mut().find(|(known, _)| is_it(known)).map(|(_, account)| account)
         } else {
             accounts.get_mut(name).filter(|_| !name.is_empty())
@@ -235,7 +235,7 @@ mod tests {
         tell("joe/inbox/1", "it is in motion");
         tell("", "bascule: joe/inbox/1: its content did not match");
         tell("", "bascule: joe/inbox/2: it could not be written: no");
-        tell("", "bascule: j\\xc3\\xb6\\x1b/3: it could not be written");
+        tell("", "bascule: jö\\x1b/3: it could not be written");
         tell("", "bascule: nothing is deleted: the source has no files");
         tell("", "bascule: unknown/1: no");
         tell("", "rsync: [receiver] mkstemp \"/joe/inbox/.4.x\" failed: no");

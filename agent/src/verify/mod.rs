@@ -40,6 +40,7 @@ use jiff::Timestamp;
 
 use crate::options::{bytes, filters};
 use crate::progress::Progress;
+use bascule_wire::shown;
 use context::Context;
 use findings::End;
 use judge::{Judge, Window};
@@ -152,7 +153,7 @@ fn rules(cli: &Verify, matches: &ArgMatches) -> anyhow::Result<Vec<Rule>> {
         bail!(
             "filter rule {}: a rule for one end only has no place in a verification; what is left \
              out is left out at both ends",
-            rule.pattern.escape_ascii()
+            shown(&rule.pattern)
         );
     }
     Ok(rules)

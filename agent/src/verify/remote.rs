@@ -26,6 +26,7 @@ use crate::mirror::{Ended, umask};
 use crate::remote::{abandoned, login, reach};
 use crate::restore::without_wildcards;
 use crate::trash;
+use bascule_wire::shown;
 
 /// A daemon and what of it is to be listed.
 pub struct Daemon<'a> {
@@ -49,7 +50,7 @@ impl std::fmt::Display for Daemon<'_> {
     /// What is listed, for the state.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { remote: Remote { host, port, module, .. }, path, .. } = self;
-        write!(f, "{host}:{}/{module}/{}", port.unwrap_or_default(), path.escape_ascii())
+        write!(f, "{host}:{}/{module}/{}", port.unwrap_or_default(), shown(path))
     }
 }
 

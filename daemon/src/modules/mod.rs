@@ -18,6 +18,7 @@ use bascule_platform::snapshot::ShadowCopies;
 use bascule_session::site::{EnterThread, LoginAttempt, ModuleRules, OpenModule, Refusal};
 use bascule_wire::args::Direction;
 use bascule_wire::filter::Rule;
+use bascule_wire::shown;
 
 use crate::accounts::System;
 use crate::auth::{self, Access, Secrets, parse_rules};
@@ -159,7 +160,7 @@ impl OpenModule for DaemonModule {
     fn login(&mut self, attempt: &LoginAttempt<'_>) -> Result<(), Refusal> {
         let Client { module, .. } = &self.client;
         let address = self.client.address_text();
-        let user = attempt.user.escape_ascii().to_string();
+        let user = shown(attempt.user).to_string();
         let secrets_file = self.rules().secrets_file.as_deref();
         let secrets_file = secrets_file.map(|text| paths::native(self.client.expand(text)));
         let rules = self.rules().auth_users.as_deref().map(|text| self.client.expand(text));

@@ -15,6 +15,7 @@ use crate::generator::dir_times::ChangedDirs;
 use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
 use crate::tree::{Attributes, Metadata, Target};
+use bascule_wire::shown;
 
 /// The folder of the dated backup dirs, below the destination.
 pub const TRASH: &str = ".bascule-trash";
@@ -53,7 +54,7 @@ impl Backups {
             return Ok(None);
         };
         let unusable = |why: &dyn std::fmt::Display| {
-            let name = dir.escape_ascii();
+            let name = shown(dir);
             Fatal::new(ExitCode::Syntax, format!("the backup dir {name} cannot be used: {why}"))
         };
         let trimmed: &[u8] = dir.strip_suffix(b"/").unwrap_or(dir);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bascule_wire::WireError;
+use bascule_wire::shown;
 
 /// Rsync's exit codes (§16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -201,7 +202,7 @@ impl fmt::Display for Problem {
         if self.path.is_empty() {
             f.write_str(&self.text)
         } else {
-            write!(f, "{}: {}", self.path.escape_ascii(), self.text)
+            write!(f, "{}: {}", shown(&self.path), self.text)
         }
     }
 }

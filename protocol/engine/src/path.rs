@@ -4,6 +4,7 @@ use std::fmt;
 
 use bascule_wire::flist::{Entry, entry::join};
 use bascule_wire::limits::MAX_NAME;
+use bascule_wire::shown;
 
 /// A path beneath a root, in bytes, with `/` between components.
 ///
@@ -160,7 +161,7 @@ pub fn temporary_name(path: &RelPath, attempt: u32) -> RelPath {
 
 impl fmt::Display for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_root() { f.write_str(".") } else { write!(f, "{}", self.0.escape_ascii()) }
+        if self.is_root() { f.write_str(".") } else { write!(f, "{}", shown(&self.0)) }
     }
 }
 

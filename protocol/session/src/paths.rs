@@ -10,6 +10,7 @@ use bascule_engine::path::RelPath;
 use bascule_engine::tree::{Source, Target};
 use bascule_engine::walk::SourceArg;
 use bascule_wire::flist::Kind;
+use bascule_wire::shown;
 
 /// Most names that the patterns of one request may expand to.
 const MAX_EXPANDED: usize = 100_000;
@@ -154,7 +155,7 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 }
 
 fn unusable(path: &[u8], error: &dyn std::fmt::Display) -> Fatal {
-    Fatal::new(ExitCode::Syntax, format!("{}: {error}", path.escape_ascii()))
+    Fatal::new(ExitCode::Syntax, format!("{}: {error}", shown(path)))
 }
 
 #[cfg(test)]

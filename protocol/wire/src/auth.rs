@@ -9,6 +9,7 @@ use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq as _;
 
 use crate::error::WireError;
+use crate::shown;
 use crate::version::Version;
 
 /// A digest of the login.
@@ -164,7 +165,7 @@ impl Response {
         if self.user.is_empty() || self.user.iter().any(unfit) {
             return Err(WireError::Incompatible(format!(
                 "the user name \"{}\" cannot be sent: it must be one word",
-                self.user.escape_ascii()
+                shown(&self.user)
             )));
         }
         Ok([&self.user[..], b" ", &self.response, b"\n"].concat())

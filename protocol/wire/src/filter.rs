@@ -7,6 +7,7 @@ use crate::decode::{Decode, decode_with};
 use crate::error::WireError;
 use crate::limits::{MAX_RULE, MAX_RULES_BYTES, RULE_OVERHEAD};
 use crate::options::Options;
+use crate::shown;
 use crate::varint::PutWire as _;
 use crate::version::Version;
 
@@ -83,12 +84,8 @@ impl Rule {
     /// # Errors
     /// [`WireError::Malformed`] with what is wrong.
     pub fn parse(text: &[u8]) -> Result<Self, WireError> {
-        let bad = |why: &str| {
-            WireError::malformed(
-                "filter rule",
-                format!("{:?}: {why}", text.escape_ascii().to_string()),
-            )
-        };
+        let bad =
+            |why: &str| WireError::malformed("filter rule", format!("\"{}\": {why}", shown(text)));
         if text.len() > MAX_RULE {
             return Err(WireError::malformed("filter rule", "it is too long"));
         }
@@ -197,7 +194,7 @@ impl Rule {
         if !is_plain || !(include || self.kind == RuleKind::Exclude) {
             return Err(WireError::Incompatible(format!(
                 "protocol {version} cannot carry the filter rule for \"{}\"",
-                pattern.escape_ascii()
+                shown(&pattern)
             )));
         }
         let looks_like_a_rule =

@@ -11,6 +11,7 @@ use super::matcher::Matcher;
 use crate::generator::signature::read_full;
 use crate::path::RelPath;
 use crate::tree::Source;
+use bascule_wire::shown;
 
 /// Largest merge file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -69,7 +70,7 @@ pub(super) fn read(
             }
             None if merge.cvs => Rule::plain(RuleKind::Exclude, line),
             None => Rule::parse(line).map_err(|_| {
-                let name = path.as_bytes().escape_ascii();
+                let name = shown(path.as_bytes());
                 let text = format!("rule {number} in {name} is none");
                 io::Error::new(ErrorKind::InvalidData, text)
             })?,

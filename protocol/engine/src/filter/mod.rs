@@ -17,6 +17,7 @@ use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
 use crate::tree::Source;
 
+use bascule_wire::shown;
 use matcher::Matcher;
 use merge::Merged;
 pub use module::{ModuleFilter, ModuleView};
@@ -71,7 +72,7 @@ pub struct DirFilters {
 /// The reason, for a rule that is not carried out.
 pub fn check(rule: &Rule) -> Result<(), String> {
     if rule.absolute {
-        let pattern = rule.pattern.escape_ascii();
+        let pattern = shown(&rule.pattern);
         return Err(format!(
             "filter rule {pattern}: patterns held against absolute paths (the modifier '/') are \
              not supported yet"

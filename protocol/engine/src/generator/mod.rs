@@ -42,6 +42,7 @@ use crate::requested::Requested;
 use crate::run::{Run, interrupted};
 use crate::tree::Target;
 
+use bascule_wire::shown;
 use decide::Policy;
 use delete::{Deleter, Protection};
 use dir_times::{ChangedDirs, DirTimes};
@@ -203,10 +204,7 @@ impl Generator {
             None => RelPath::of_entry(entry).map_err(|error| {
                 Fatal::new(
                     crate::outcome::ExitCode::Protocol,
-                    format!(
-                        "the peer listed {:?}: {error}",
-                        entry.path().escape_ascii().to_string()
-                    ),
+                    format!("the peer listed \"{}\": {error}", shown(&entry.path())),
                 )
             }),
         }

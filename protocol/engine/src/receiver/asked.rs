@@ -6,6 +6,7 @@ use bascule_wire::flist::Entry;
 
 use crate::filter::{DirFilters, FilterSet, FilterSide, wildmatch};
 use crate::outcome::{ExitCode, Fatal};
+use bascule_wire::shown;
 
 /// The paths and the filter rules of a pull.
 pub struct Asked {
@@ -41,7 +42,7 @@ impl Asked {
         }
         let path = entry.path();
         let refused = |why: &str| {
-            let name = path.escape_ascii();
+            let name = shown(&path);
             Err(Fatal::new(ExitCode::Protocol, format!("the daemon listed \"{name}\", {why}")))
         };
         if let Some(tops) = &self.tops {

@@ -12,6 +12,7 @@ use crate::outcome::{ExitCode, Fatal};
 use crate::path::RelPath;
 use crate::run::{Run, Side};
 use crate::tree::Target;
+use bascule_wire::shown;
 
 /// A destination as it was named.
 #[derive(Clone)]
@@ -113,7 +114,7 @@ pub(super) fn refuse_hidden(options: &Options, module: Option<&ModuleView>) -> R
             None => RelPath::parse(trimmed).is_ok_and(|dir| module.hides_on_the_way(&dir, true)),
         };
         if is_hidden {
-            let name = dir.escape_ascii();
+            let name = shown(dir);
             let text = format!("the module's filter excludes --{option}={name}: name another");
             return Err(Fatal::new(ExitCode::Unsupported, text));
         }
@@ -138,7 +139,7 @@ pub(super) fn staging(
         return Ok(tree);
     };
     let unusable = |why: &dyn std::fmt::Display| {
-        let name = dir.escape_ascii();
+        let name = shown(dir);
         Fatal::new(ExitCode::Syntax, format!("the temp dir {name} cannot be used: {why}"))
     };
     let trimmed: &[u8] = dir.strip_suffix(b"/").unwrap_or(dir);

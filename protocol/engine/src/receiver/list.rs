@@ -12,6 +12,7 @@ use crate::outcome::{ExitCode, Fatal};
 use crate::run::add;
 use crate::symlinks::SymlinkTargets;
 use crate::tree::Target;
+use bascule_wire::shown;
 
 /// Entries between two events about the growing list.
 const TELL_EVERY: u64 = 1000;
@@ -65,9 +66,9 @@ impl Receiver<'_> {
             return Err(Fatal::new(
                 ExitCode::Protocol,
                 format!(
-                    "the peer listed {:?} among the contents of {:?}",
-                    stray.path().escape_ascii().to_string(),
-                    path.escape_ascii().to_string()
+                    "the peer listed \"{}\" among the contents of \"{}\"",
+                    shown(&stray.path()),
+                    shown(&path)
                 ),
             ));
         }
@@ -176,8 +177,8 @@ fn check_parents(segment: &Segment) -> Result<(), Fatal> {
             return Err(Fatal::new(
                 ExitCode::Protocol,
                 format!(
-                    "the peer listed {:?} without the directory that it is in",
-                    entry.path().escape_ascii().to_string()
+                    "the peer listed \"{}\" without the directory that it is in",
+                    shown(&entry.path())
                 ),
             ));
         }

@@ -5,6 +5,7 @@ use super::table::{self, Sent, Sides};
 use super::{Capabilities, Direction};
 use crate::error::WireError;
 use crate::options::Options;
+use crate::shown;
 use crate::version::Version;
 
 /// The arguments to send, in a stock client's order. `paths` are written with their module:
@@ -68,7 +69,7 @@ fn join(arguments: &[Vec<u8>], separator: u8) -> Result<Vec<u8>, WireError> {
         if argument.iter().any(|&byte| byte == separator || byte == 0) {
             return Err(WireError::Incompatible(format!(
                 "the argument \"{}\" cannot be sent to this server",
-                argument.escape_ascii()
+                shown(argument)
             )));
         }
         // An empty argument would end the list.

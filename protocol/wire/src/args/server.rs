@@ -3,6 +3,7 @@
 use super::table::{self, Action, OptionRow};
 use super::{Capabilities, Direction};
 use crate::options::{DeleteTiming, Options};
+use crate::shown;
 
 /// What a client asks a server for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,7 +187,7 @@ impl Parser {
         let row = std::str::from_utf8(name)
             .ok()
             .and_then(table::by_long)
-            .ok_or_else(|| ArgError::Unknown(format!("--{}", name.escape_ascii())))?;
+            .ok_or_else(|| ArgError::Unknown(format!("--{}", shown(name))))?;
         self.apply(row, value.map(<[u8]>::to_vec), next)
     }
 
@@ -264,7 +265,7 @@ impl Parser {
 }
 
 fn invalid(argument: &[u8], detail: &'static str) -> ArgError {
-    ArgError::Invalid { argument: argument.escape_ascii().to_string(), detail }
+    ArgError::Invalid { argument: shown(argument).to_string(), detail }
 }
 
 #[cfg(test)]

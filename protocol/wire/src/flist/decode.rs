@@ -12,6 +12,7 @@ use crate::error::WireError;
 use crate::limits::{MAX_ENTRIES, MAX_LINK, MAX_NAME};
 use crate::options::Options;
 use crate::setup::Negotiated;
+use crate::shown;
 use crate::version::Version;
 
 /// What a list consists of.
@@ -315,10 +316,7 @@ fn split(name: &[u8], previous: Option<&Arc<[u8]>>) -> (Arc<[u8]>, Box<[u8]>) {
 
 fn check_name(name: &[u8]) -> Result<(), WireError> {
     let refuse = |why: &str| {
-        Err(WireError::misbehaved(format!(
-            "it listed the name {:?}: {why}",
-            name.escape_ascii().to_string()
-        )))
+        Err(WireError::misbehaved(format!("it listed the name \"{}\": {why}", shown(name))))
     };
     if name.is_empty() {
         return refuse("it is empty");

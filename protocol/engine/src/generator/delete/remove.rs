@@ -13,6 +13,7 @@ use crate::outcome::{Fatal, Severity};
 use crate::path::RelPath;
 use crate::run::{Side, add};
 use crate::tree::{Attributes, Metadata};
+use bascule_wire::shown;
 
 /// Why something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Deleter {
             }
         }
         if kept {
-            let name = dir.as_bytes().escape_ascii();
+            let name = shown(dir.as_bytes());
             self.run.inform(&format!("cannot delete non-empty directory: {name}"))?;
         }
         Ok(!kept)
