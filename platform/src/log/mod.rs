@@ -16,7 +16,7 @@ mod lines;
 use std::io;
 use std::path::PathBuf;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt};
@@ -56,7 +56,8 @@ pub struct Settings {
     pub otherwise: Destination,
     /// The form of lines; in the journal events have fields, unless a form is asked for.
     pub format: Option<Format>,
-    /// 0 for what an administrator wants to know, 1 for details, 2 for everything.
+    /// 0 for what an administrator wants to know, 1 for details, 2 for everything, that of libraries
+    /// too.
     pub verbose: u8,
     /// The source in the Windows event log that warnings, errors and the service's own events go
     /// to besides; elsewhere this has no effect.
@@ -71,20 +72,26 @@ pub fn start(settings: &Settings) {
         // The last resort cannot fail.
         Err(error) => (layer(settings, &settings.otherwise).ok().flatten(), Some(error)),
     };
-    let level = match settings.verbose {
-        0 => LevelFilter::INFO,
-        1 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
     let layers: Vec<AnyLayer> = layer.into_iter().chain(event_log(settings)).collect();
     // Around the others: what is too fine reaches none of them.
-    let _ = tracing_subscriber::registry().with(layers).with(level).try_init();
+    let _ = tracing_subscriber::registry().with(layers).with(levels(settings.verbose)).try_init();
     if let Some(error) = failure {
         let path = match &settings.destination {
             Destination::File(path) | Destination::Folder { path, .. } => path.display(),
             Destination::Standard | Destination::Nowhere => return,
         };
         tracing::error!(event = "log.unusable", %path, %error, "cannot open the log file");
+    }
+}
+
+/// What is told at that verbosity: only who wants everything wants the details of libraries.
+fn levels(verbose: u8) -> Targets {
+    match verbose {
+        0 => Targets::new().with_default(LevelFilter::INFO),
+        1 => Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_target("bascule", LevelFilter::DEBUG),
+        _ => Targets::new().with_default(LevelFilter::TRACE),
     }
 }
 
@@ -129,4 +136,27 @@ fn layer(settings: &Settings, destination: &Destination) -> io::Result<Option<An
         }
         Destination::Nowhere => return Ok(None),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn libraries_tell_their_details_only_when_everything_is_wanted() {
+        let told = |verbose, target| {
+            let levels = levels(verbose);
+            let is_told = |level: &Level| levels.would_enable(target, level);
+            [Level::INFO, Level::DEBUG, Level::TRACE].map(|level| is_told(&level))
+        };
+        for own in ["bascule_session::pump", "basculed"] {
+            assert_eq!(told(0, own), [true, false, false]);
+            assert_eq!(told(1, own), [true, true, false]);
+            assert_eq!(told(2, own), [true; 3]);
+        }
+        assert_eq!(told(1, "rustls::client::hs"), [true, false, false]);
+        assert_eq!(told(2, "rustls::client::hs"), [true; 3]);
+    }
 }
