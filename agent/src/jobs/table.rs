@@ -7,9 +7,9 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::switched;
-use crate::history::Account;
 use crate::history::recorder::name_told;
 use crate::history::store::{Past, last_ended};
+use crate::history::{Account, Verdict};
 use crate::human::{duration, size};
 use crate::itemize::{printable, shown};
 
@@ -28,13 +28,17 @@ pub fn status(jobs: &[(&str, bool, Vec<Past>)]) -> String {
             (false, Some(last)) => last.verdict.to_string(),
             (false, None) => "never run".to_owned(),
         };
-        let (began, took, files) = match last {
-            Some(last) => (
+        let (began, took, files) = match (current(*is_running, runs), last) {
+            (Some(run), _) => {
+                let elapsed = Timestamp::now().duration_since(run.began).as_secs_f64();
+                (moment(run.began), format!("{}…", duration(elapsed)), "-".to_owned())
+            }
+            (None, Some(last)) => (
                 moment(last.began),
                 last.seconds.map_or_else(|| "-".to_owned(), duration),
                 last.files_transferred.to_string(),
             ),
-            None => Default::default(),
+            (None, None) => Default::default(),
         };
         let seconds: Vec<f64> = whole(runs).filter_map(|run| run.seconds).collect();
         let line = spark_line(&seconds);
@@ -46,6 +50,11 @@ pub fn status(jobs: &[(&str, bool, Vec<Past>)]) -> String {
         let _ = writeln!(text, "\n{}", switched::text(name));
     }
     text
+}
+
+/// The run that goes on, of a job that somebody is running.
+fn current(is_running: bool, runs: &[Past]) -> Option<&Past> {
+    runs.last().filter(|run| is_running && run.verdict == Verdict::Running)
 }
 
 /// The runs that went through the whole tree.
@@ -163,6 +172,7 @@ pub fn status_document(jobs: &[(&str, bool, Vec<Past>)]) -> Value {
         json!({
             "job": name,
             "running": is_running,
+            "running_since": current(*is_running, runs).map(|run| run.began.to_string()),
             "switched": switched::is_so(runs),
             "last": last_ended(runs).map(document),
             "seconds": whole(runs).filter_map(|run| run.seconds).collect::<Vec<_>>(),
@@ -259,7 +269,7 @@ pub fn spark_line(values: &[f64]) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::history::{Phases, Verdict};
+    use crate::history::Phases;
 
     pub(in crate::jobs) fn past(verdict: Verdict, seconds: Option<f64>) -> Past {
         Past {
@@ -348,7 +358,15 @@ pub(super) mod tests {
     fn a_run_that_goes_on_says_so() {
         let state = tempfile::tempdir().expect("a folder");
         let _held = crate::jobs::lock::Lock::take(state.path(), "mail").expect("free");
-        let runs = crate::jobs::cut_off::seen(state.path(), vec![past(Verdict::Running, None)]);
+        let runs = vec![past(Verdict::Complete, Some(80.0)), past(Verdict::Running, None)];
+        let mut runs = crate::jobs::cut_off::seen(state.path(), runs);
         assert!(history(&runs).contains("running"));
+        runs[1].began = Timestamp::now() - jiff::SignedDuration::from_secs(185);
+        let text = status(&[("mail", true, runs.clone())]);
+        assert!(text.contains("running now") && text.contains(" 3 min 05 s…"), "{text}");
+        assert!(text.contains(&moment(runs[1].began)), "{text}");
+        let document = status_document(&[("mail", true, runs.clone())]);
+        assert_eq!(document[0]["running_since"], json!(runs[1].began.to_string()));
+        assert_eq!(document[0]["last"]["verdict"], json!("complete"));
     }
 }
