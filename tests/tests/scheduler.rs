@@ -150,8 +150,16 @@ fn after_the_final_run_it_leaves_the_target_alone() {
     assert!(refused.code == 1 && refused.said.contains("its schedule rests"), "{}", refused.said);
     assert!(at.exists());
 
+    // A second final run that fails, or a run of all jobs, sets nothing going.
+    world.configure(1, &second);
+    assert_ne!(world.bascule(&["run", "mail", "--final", "--quiet"]).code, 0);
+    world.configure(world.daemon.port, &second);
+    let all = world.bascule(&["run", "--all", "--quiet"]);
+    assert!(all.said.contains("its schedule rests") && at.exists(), "{}", all.said);
+
     // The switch is called off.
-    assert_eq!(world.bascule(&["run", "mail", "--quiet"]).code, 0);
+    let again = world.bascule(&["run", "mail", "--quiet"]);
+    assert!(again.code == 0 && again.said.contains("an ordinary job again"), "{}", again.said);
     assert!(!at.exists());
     service.signal(Signal::HUP);
     service.wait_for("run.ended", |event| event["job"] == "mail");

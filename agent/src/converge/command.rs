@@ -21,7 +21,7 @@ use crate::jobs::line::Wanted;
 use crate::jobs::load::Loaded;
 use crate::jobs::lock::Lock;
 use crate::jobs::run::{self, Shown};
-use crate::jobs::switched;
+use crate::jobs::switched::{self, Rests};
 use crate::jobs::table::{document, moment};
 use crate::notices::{deliver, note};
 use crate::output::print;
@@ -121,7 +121,7 @@ pub async fn converge(cli: &Converge, stop: Stop) -> anyhow::Result<u8> {
                 }
                 has_failed
             }
-            Ok(Once::Switched) if number == 1 => anyhow::bail!("{}", switched::text(&cli.job)),
+            Ok(Once::Switched) if number == 1 => anyhow::bail!(switched::text(&cli.job)),
             Ok(Once::Switched) => {
                 eprintln!("bascule: {}", switched::text(&cli.job));
                 return Ok(Verdict::Converged.exit_code());
@@ -155,12 +155,13 @@ enum Once {
 
 /// Runs the job once and tells where it stands.
 async fn once(loaded: &Loaded, cli: &Converge, goal: &Goal, stop: Stop) -> anyhow::Result<Once> {
-    let store = Store::open(&loaded.state()?)?;
-    if switched::in_history(&store, &cli.job)? {
-        return Ok(Once::Switched);
-    }
+    let wanted = Wanted { is_by_itself: true, ..Wanted::default() };
     let shown = Shown { quiet: true, ..Shown::default() };
-    let ended = run::run(loaded, &cli.job, Wanted::default(), shown, stop).await?;
+    let ended = match run::run(loaded, &cli.job, wanted, shown, stop).await {
+        Err(error) if error.is::<Rests>() => return Ok(Once::Switched),
+        ended => ended?,
+    };
+    let store = Store::open(&loaded.state()?)?;
     let standing = standing(&store, &cli.job, goal, cli.every, Timestamp::now())?;
     let past = store.last(Some(&cli.job), 1)?.pop().context("the run is not in the history")?;
     tell(cli.json, Some(&past), &standing);

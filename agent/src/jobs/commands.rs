@@ -45,6 +45,13 @@ pub async fn run(cli: &Run, stop: Stop) -> anyhow::Result<ExitCode> {
         if names.len() > 1 && !cli.json && !cli.quiet {
             print(&format!("{name}:\n"));
         }
+        if !cli.is_final && is_switched(&loaded, name) {
+            if cli.all {
+                eprintln!("bascule: {} (left out)", switched::text(name));
+                continue;
+            }
+            eprintln!("bascule: {}", switched::warning(name));
+        }
         let exit = match run::run(&loaded, name, wanted, shown, stop.clone()).await {
             Ok(ended) => ended.exit,
             // The others are not to wait for somebody who looks at this one.
@@ -66,6 +73,16 @@ pub async fn run(cli: &Run, stop: Stop) -> anyhow::Result<ExitCode> {
     }
     deliver::by_hand(&loaded).await;
     Ok(code)
+}
+
+/// Whether the final run of a job is complete, as far as is known: a run tells what keeps it from
+/// being known.
+fn is_switched(loaded: &Loaded, name: &str) -> bool {
+    let known = loaded.state().and_then(|state| {
+        let store = Store::look(&state)?;
+        store.map_or(Ok(false), |store| switched::in_history(&store, &state, name))
+    });
+    known.unwrap_or(false)
 }
 
 /// Runs `bascule diff`.

@@ -200,7 +200,7 @@ mod tests {
     use super::*;
     use crate::jobs::line::Wanted;
     use crate::jobs::run::{Shown, run};
-    use crate::jobs::{cut_off, load};
+    use crate::jobs::{cut_off, load, switched};
 
     /// As a full disk does: a run can begin, and its end cannot be written.
     const FULL: &str = "CREATE TRIGGER full BEFORE UPDATE ON runs WHEN NEW.ended IS NOT NULL
@@ -224,16 +224,21 @@ mod tests {
         let store = Store::open(&state).expect("a store");
         store.sql().execute_batch(FULL).expect("written");
         let shown = Shown { silent: true, ..Shown::default() };
-        let once = || run(&loaded, "mail", Wanted::default(), shown, Stop::default());
-        let ended = once().await.expect("it was run");
+        let once = |wanted| run(&loaded, "mail", wanted, shown, Stop::default());
+        let last_one = Wanted { is_final: true, ..Wanted::default() };
+        let ended = once(last_one).await.expect("it was run");
         assert_eq!(ended.exit, ExitCode::Success);
         let last = || store.last(Some("mail"), 1).expect("readable");
         assert_eq!(last()[0].verdict, Verdict::Running);
         // Whoever looks sees it, and the next run brings it into the history.
         let seen = cut_off::seen(&state, last()).remove(0);
         assert_eq!((seen.verdict, seen.files_transferred), (Verdict::Complete, 1));
+        assert!(switched::in_history(&store, &state, "mail").expect("readable"));
         store.sql().execute_batch("DROP TRIGGER full").expect("written");
-        once().await.expect("it was run");
+        // A final run: nothing runs by itself any more.
+        let by_itself = Wanted { is_by_itself: true, ..Wanted::default() };
+        assert!(once(by_itself).await.expect_err("it rests").is::<switched::Rests>());
+        once(Wanted::default()).await.expect("it was run");
         let first = store.run(seen.id).expect("readable").expect("there");
         assert_eq!((first.verdict, first.files_transferred), (Verdict::Complete, 1));
         assert_eq!((first.exit_code, first.seconds), (Some(0), seen.seconds));

@@ -28,6 +28,8 @@ pub struct Wanted {
     pub is_final: bool,
     /// Up to so many names may be deleted, whatever the guard says.
     pub allow_deletes: Option<u64>,
+    /// Nobody asks for it: not after the final run.
+    pub is_by_itself: bool,
     /// No guard at all: for a folder that was made to be emptied.
     pub is_unguarded: bool,
 }

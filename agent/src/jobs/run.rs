@@ -12,6 +12,7 @@ use super::config::Job;
 use super::line::{self, Wanted};
 use super::load::Loaded;
 use super::lock::Lock;
+use super::switched::{self, Rests};
 use super::{cut_off, ending};
 use crate::converge;
 use crate::history::recorder::Recorder;
@@ -36,7 +37,8 @@ pub struct Shown {
 ///
 /// # Errors
 /// When there is no such job, it is being run already, or the history cannot be written at its
-/// beginning: a run that nobody will know of is not begun.
+/// beginning: a run that nobody will know of is not begun. [`Rests`] when nobody asks for it, and the
+/// final run is complete.
 pub async fn run(
     loaded: &Loaded,
     name: &str,
@@ -52,6 +54,10 @@ pub async fn run(
     let lock = Lock::take(&state, name)?;
     let mut store = Store::open(&state)?;
     cut_off::settle(loaded, name, &store, &lock)?;
+    // Asked now that no other run can end meanwhile.
+    if wanted.is_by_itself && switched::in_history(&store, &state, name)? {
+        return Err(Rests { job: name.to_owned() }.into());
+    }
     ending::take_room(&state, name)?;
     let kind = if wanted.is_final { Kind::Final } else { Kind::Run };
     let now = Timestamp::now();

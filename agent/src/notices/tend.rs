@@ -125,7 +125,7 @@ fn noting_all(loaded: &Loaded, began: Timestamp, silence: &mut Silence) -> anyho
 fn rest(loaded: &Loaded, store: &Store) -> anyhow::Result<bool> {
     let mut rest = false;
     for (name, _) in loaded.config.jobs.iter().filter(|(_, job)| job.schedule.is_some()) {
-        rest = switched::in_history(store, name)?;
+        rest = switched::in_history(store, &loaded.state()?, name)?;
         if !rest {
             break;
         }

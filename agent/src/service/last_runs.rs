@@ -29,9 +29,10 @@ impl LastRuns {
     /// # Errors
     /// When it cannot be read.
     pub(super) fn of(loaded: &Loaded, job: &str) -> anyhow::Result<Self> {
-        let store = Store::open(&loaded.state()?)?;
+        let state = loaded.state()?;
+        let store = Store::open(&state)?;
         let mut runs = store.last(Some(job), LAST).context("the history cannot be read")?;
-        let is_switched = switched::is_so(&runs);
+        let is_switched = switched::in_history(&store, &state, job)?;
         // Else nothing would run until the clock gets there.
         let now = Timestamp::now();
         runs.retain(|run| run.began.duration_since(now) < CLOCK_STEP);

@@ -72,8 +72,8 @@ impl Observed {
         self.runs.of(&[("job_name", job), ("verdict", verdict.as_str())]).inc();
     }
 
-    /// Nobody runs `job` any more.
-    pub fn died(&self, job: &str) {
+    /// No run of `job` goes on any more.
+    pub fn is_over(&self, job: &str) {
         self.changing().running.remove(job);
     }
 
@@ -180,8 +180,8 @@ impl Observed {
         let mut jobs = Jobs::default();
         for (name, job) in &loaded.config.jobs {
             let mut is_scheduled = job.schedule.is_some();
-            if let Ok((Some(store), _)) = &history {
-                is_scheduled &= !switched::in_history(store, name).unwrap_or(false);
+            if let Ok((Some(store), state)) = &history {
+                is_scheduled &= !switched::in_history(store, state, name).unwrap_or(false);
             }
             jobs.scheduled.set(&[("job_name", name)], f64::from(u8::from(is_scheduled)));
             if let Ok((Some(store), state)) = &history {

@@ -203,7 +203,7 @@ impl Tasks {
                 "nobody runs this job any more until the service is reloaded: this is a fault of Bascule"
             );
             forget(&self.names, &name);
-            self.observed.died(&name);
+            self.observed.is_over(&name);
         }
     }
 }
@@ -279,6 +279,8 @@ impl Tending {
                     resumes = false;
                     not_before = Instant::now() + pause(self.failures);
                 }
+                // Somebody has done the final run in this moment.
+                Err(error) if error.is::<switched::Rests>() => self.observed.is_over(&self.name),
                 Err(error) => {
                     self.tell_of_trouble(&loaded, &error);
                     self.trouble(&error).await;
@@ -360,9 +362,9 @@ impl Tending {
     async fn run(&mut self, loaded: &Loaded) -> anyhow::Result<()> {
         tracing::info!(event = "run.started", job = self.name, "run started");
         self.observed.begins(&self.name);
+        let wanted = Wanted { is_by_itself: true, ..Wanted::default() };
         let shown = Shown { silent: true, ..Shown::default() };
-        let ended =
-            run::run(loaded, &self.name, Wanted::default(), shown, self.stop.clone()).await?;
+        let ended = run::run(loaded, &self.name, wanted, shown, self.stop.clone()).await?;
         let verdict = RunVerdict::of(ended.exit);
         self.observed.ended(&self.name, verdict);
         self.failures = if verdict == RunVerdict::Failed { self.failures + 1 } else { 0 };
