@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use bascule_platform::owned;
 
 /// One file of lines. Without a home directory nothing is remembered.
 pub struct Notes(Option<PathBuf>);
@@ -50,7 +51,8 @@ impl Notes {
         for line in lines {
             writeln!(text, "{line}")?;
         }
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        owned::create(path)?;
+        let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
         Ok(file.write_all(text.as_bytes())?)
     }
 

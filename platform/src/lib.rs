@@ -8,6 +8,7 @@ pub mod log;
 pub mod metrics;
 pub mod mounts;
 pub mod output;
+pub mod owned;
 pub mod paths;
 pub mod privileges;
 pub mod secret;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bascule_engine::outcome::ExitCode;
+use bascule_platform::owned;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, named_params, params};
 
@@ -90,6 +91,8 @@ impl Store {
             .with_context(|| format!("cannot make {}", state.display()))?;
         let path = state.join(FILE);
         let open = || -> anyhow::Result<Self> {
+            // An empty file is a new database; SQLite gives its other files the owner of this one.
+            owned::create(&path)?;
             let mut connection = Connection::open(&path)?;
             connection.busy_timeout(PATIENCE)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;

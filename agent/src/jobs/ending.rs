@@ -1,7 +1,7 @@
 //! The end of a run, also while the history cannot be written, such as on a full disk: then it waits
 //! in a small file beside the job's lock, whose room is taken before the run begins.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bascule_engine::outcome::{Counters, ExitCode, Problem, Severity};
 use bascule_engine::stop::Stop;
+use bascule_platform::owned;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +106,8 @@ fn keep(state: &Path, job: &str, waiting: &Waiting) -> anyhow::Result<()> {
 
 /// Writes over the file; it keeps its size.
 fn fill(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    let mut file: File = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    owned::create(path)?;
+    let mut file = OpenOptions::new().write(true).open(path)?;
     let mut room = text.to_vec();
     room.resize(ROOM, b' ');
     file.write_all(&room)

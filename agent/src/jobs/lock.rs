@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use bascule_platform::owned;
 
 /// Somebody who only looks whether the lock is taken holds it for no longer than this.
 const LOOK: Duration = Duration::from_millis(200);
@@ -25,10 +26,11 @@ impl Lock {
     /// When the job is being run, or the file cannot be used.
     pub fn take(state: &Path, job: &str) -> anyhow::Result<Self> {
         let folder = state.join("locks");
-        std::fs::create_dir_all(&folder)
+        std::fs::create_dir_all(state)
+            .and_then(|()| owned::create_dir(&folder))
             .with_context(|| format!("cannot make {}", folder.display()))?;
         let path = folder.join(format!("{job}.lock"));
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = owned::create(&path).and_then(|()| OpenOptions::new().write(true).open(&path));
         let file = file.with_context(|| format!("cannot open the lock {}", path.display()))?;
         let began = Instant::now();
         loop {
