@@ -314,3 +314,32 @@ fn disks_with_too_little_room_are_told_and_what_cannot_even_begin() {
     );
     service.stop();
 }
+
+#[test]
+fn a_service_without_its_history_says_so_once_and_is_started_again() {
+    let http = HttpSink::on(listener());
+    let world = World::new(Whose::Ours, "");
+    world.configure(world.daemon.port, &often(None, Some(http.address().port())));
+    let file = world.at("state/history.sqlite3");
+    std::fs::create_dir_all(world.at("state")).expect("a folder");
+    std::fs::write(&file, "nothing that SQLite knows").expect("a file");
+    for _ in 0..2 {
+        let mut service = Service::start(&world);
+        // The unit that is installed gives up after exit code 1 alone.
+        assert_eq!(service.0.wait().expect("it ends").code(), Some(11));
+        let log = std::fs::read_to_string(world.at("service.log")).expect("a log");
+        assert!(log.contains("service.unstarted"), "{log}");
+    }
+    let told = http.wait_for(about("history.unusable"));
+    let document = told.json();
+    assert!(document["details"]["error"].as_str().is_some_and(|text| text.contains("history")));
+    assert_eq!(number_of(&http, "history.unusable"), 1);
+
+    // Put aside, as the notice says.
+    std::fs::rename(&file, world.at("damaged")).expect("renamed");
+    let service = Service::start(&world);
+    http.wait_for(about("job.converged"));
+    service.stop();
+    assert!(!world.at("state/history.unusable").exists());
+    world.assert_equal();
+}

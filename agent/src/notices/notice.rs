@@ -31,6 +31,8 @@ pub enum Event {
     DiskLow,
     /// Nothing has run for a long time.
     NothingRan,
+    /// The history cannot be used.
+    HistoryUnusable,
     /// What happened in a day.
     Digest,
     /// Somebody tries out whether notices arrive.
@@ -39,7 +41,7 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RunFailed,
         Self::RunCutOff,
         Self::RunRecovered,
@@ -49,6 +51,7 @@ impl Event {
         Self::GuardTripped,
         Self::DiskLow,
         Self::NothingRan,
+        Self::HistoryUnusable,
         Self::Digest,
         Self::Test,
     ];
@@ -65,6 +68,7 @@ impl Event {
             Self::GuardTripped => "guard.tripped",
             Self::DiskLow => "disk.low",
             Self::NothingRan => "nothing.ran",
+            Self::HistoryUnusable => "history.unusable",
             Self::Digest => "digest",
             Self::Test => "test",
         }
@@ -132,6 +136,11 @@ pub enum What {
         /// For so many hours.
         hours: u32,
     },
+    /// The history cannot be used.
+    HistoryUnusable {
+        /// Why.
+        error: String,
+    },
     /// What happened in a day.
     Digest(Digest),
     /// Nothing.
@@ -160,6 +169,7 @@ impl What {
             Self::GuardTripped { .. } => Event::GuardTripped,
             Self::DiskLow { .. } => Event::DiskLow,
             Self::NothingRan { .. } => Event::NothingRan,
+            Self::HistoryUnusable { .. } => Event::HistoryUnusable,
             Self::Digest(_) => Event::Digest,
             Self::Test => Event::Test,
         }
@@ -170,6 +180,7 @@ impl What {
     pub fn legible(mut self) -> Self {
         match &mut self {
             Self::RunFailed { error: text, .. }
+            | Self::HistoryUnusable { error: text }
             | Self::GuardTripped { text, .. }
             | Self::DiskLow { text, .. } => *text = legible(text),
             Self::Stalled { reasons } | Self::Blocked { reasons } => {
@@ -203,6 +214,7 @@ impl What {
                 "reason": text,
             }),
             Self::NothingRan { hours } => json!({ "hours": hours }),
+            Self::HistoryUnusable { error } => json!({ "error": error }),
             Self::Digest(digest) => digest.document(),
             Self::Test => json!({}),
         }

@@ -12,6 +12,7 @@ use super::digest::Digest;
 use super::note::{BELL, Noting, low, noting, ways};
 use super::notice::{Event, Place, What};
 use super::rules::{Silence, silent_hours};
+use super::unusable::Unusable;
 use crate::history::store::Store;
 use crate::jobs::load::Loaded;
 use crate::jobs::switched;
@@ -25,7 +26,7 @@ const ONE_DAY: SignedDuration = SignedDuration::from_hours(24);
 /// Tends the notices until `stop`.
 pub async fn tend(mut jobs: watch::Receiver<Arc<Loaded>>, stop: Stop) {
     let began = Timestamp::now();
-    let mut silence = Silence::default();
+    let mut seen = Seen::default();
     let mut is_first = true;
     while !stop.is_stopped() {
         let loaded = Arc::clone(&jobs.borrow_and_update());
@@ -33,13 +34,13 @@ pub async fn tend(mut jobs: watch::Receiver<Arc<Loaded>>, stop: Stop) {
         if !ways(&loaded.config.notify).is_empty() {
             let starts = std::mem::replace(&mut is_first, false);
             let round = tokio::task::spawn_blocking(move || {
-                (round(&loaded, began, &mut silence, starts), silence)
+                (round(&loaded, began, &mut seen, starts), seen)
             });
             tokio::select! {
                 done = round => {
                     // After a panic, which is in the log, the next round begins anew.
-                    let (next, seen) = done.unwrap_or((None, silence));
-                    silence = seen;
+                    let (next, now) = done.unwrap_or((None, seen));
+                    seen = now;
                     if let Some(next) = next {
                         let left = Duration::try_from(next.duration_since(Timestamp::now()));
                         wait = wait.min(left.unwrap_or_default().max(Duration::from_millis(200)));
@@ -59,18 +60,24 @@ pub async fn tend(mut jobs: watch::Receiver<Arc<Loaded>>, stop: Stop) {
     }
 }
 
+/// What is seen of one round in the next.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    silence: Silence,
+    unusable: Unusable,
+}
+
 /// Looks and sends once; gives when the next notice is due.
-fn round(
-    loaded: &Loaded,
-    began: Timestamp,
-    silence: &mut Silence,
-    starts: bool,
-) -> Option<Timestamp> {
-    match look_and_send(loaded, began, silence, starts) {
-        Ok(next) => next,
+fn round(loaded: &Loaded, began: Timestamp, seen: &mut Seen, starts: bool) -> Option<Timestamp> {
+    match look_and_send(loaded, began, &mut seen.silence, starts) {
+        Ok(next) => {
+            seen.unusable.seen(loaded, None);
+            next
+        }
         Err(error) => {
             let error = format!("{error:#}");
             tracing::error!(event = "notice.unsent", error, "notices cannot be sent");
+            seen.unusable.seen(loaded, Some(&error));
             None
         }
     }

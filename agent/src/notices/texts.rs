@@ -95,7 +95,8 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
         What::RunCutOff { run } => Said {
             title: "a run was cut off".to_owned(),
             happened: format!(
-                "Run {run} never came to its end: its program was killed, or the machine went down."
+                "Run {run} never came to its end, or could not say how it ended: its program was \
+                 killed, the machine went down, or the history could not be written."
             ),
             means:
                 "nothing is lost: what had arrived is kept, and the next run goes on from it. The \
@@ -222,6 +223,21 @@ fn said(what: &What, job: &str, since: Option<Timestamp>, at: Timestamp) -> Said
                     .to_owned(),
             commands: vec!["bascule status".to_owned()],
         },
+        What::HistoryUnusable { error } => Said {
+            title: "the history cannot be used, nothing runs".to_owned(),
+            happened: format!("Bascule cannot use its history, and begins no run:\n{error}"),
+            means: "the target falls behind. Nothing is wrong with what has been mirrored. Other \
+                    notices wait in the history too, and cannot be sent."
+                .to_owned(),
+            todo: "read the reason above. Where the disk is full, make room; where it is somebody's \
+                   permissions, give them back; a history of a newer version needs that version. One \
+                   that is damaged: stop the service, put history.sqlite3 and the files whose names \
+                   begin with that aside, start it again. A new history begins then, which does not \
+                   know of final runs: once the switch is done, leave the service stopped. The \
+                   service goes on by itself when this tells no error any more:"
+                .to_owned(),
+            commands: vec!["bascule status".to_owned()],
+        },
         What::Digest(digest) => Said {
             title: digest.title(),
             happened: digest.text(),
@@ -268,6 +284,7 @@ mod tests {
             What::DiskLow { place: Place::Target, text: "the target is full".into() },
             What::DiskLow { place: Place::State, text: "12 MiB are left".into() },
             What::NothingRan { hours: 26 },
+            What::HistoryUnusable { error: "database disk image is malformed".into() },
             What::Digest(Digest::default()),
             What::Test,
         ]

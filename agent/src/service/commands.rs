@@ -12,7 +12,7 @@ use bascule_platform::service::steer;
 use bascule_platform::service::{self, Control, Service as Described, unit};
 
 use super::options::{Install, Run, Service};
-use super::scheduler;
+use super::scheduler::{self, NoHistory};
 use crate::jobs::load::{self, Loaded};
 use crate::location::Location;
 
@@ -42,7 +42,7 @@ pub async fn run(asked: &Service, control: Option<Control>) -> anyhow::Result<u8
             let instead = instead(name, install.configuration.config.as_deref());
             steer::install(&described, &install.installing, &instead)?;
         }
-        Service::Run(run) => watch(run, control).await?,
+        Service::Run(run) => return watch(run, control).await,
         Service::Steer(asked) => {
             return Ok(steer::steer(asked, PROGRAM, &instead(asked.name_or(PROGRAM), None))?);
         }
@@ -50,19 +50,19 @@ pub async fn run(asked: &Service, control: Option<Control>) -> anyhow::Result<u8
     Ok(0)
 }
 
-/// Runs the jobs when they are due, until the order to end.
-async fn watch(run: &Run, control: Option<Control>) -> anyhow::Result<()> {
+/// Runs the jobs when they are due, until the order to end; gives the exit code.
+async fn watch(run: &Run, control: Option<Control>) -> anyhow::Result<u8> {
     start_log(run);
     let control = match control {
         Some(control) => control,
         None => Control::by_signals(true).context("signals cannot be caught")?,
     };
     let ran = scheduler::run(run.configuration.config.as_deref(), control).await;
-    if let Err(error) = &ran {
-        let error = format!("{error:#}");
-        tracing::error!(event = "service.unstarted", error, "the service cannot start");
-    }
-    ran
+    let Err(error) = ran else { return Ok(0) };
+    let text = format!("{error:#}");
+    tracing::error!(event = "service.unstarted", error = text, "the service cannot start");
+    // With the code that says so its manager would not try again.
+    if error.is::<NoHistory>() { Ok(ExitCode::FileIo.code()) } else { Err(error) }
 }
 
 fn start_log(run: &Run) {

@@ -1,6 +1,7 @@
 //! Runs each job when it is due, and says in the log what came of it.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,22 +27,37 @@ use crate::jobs::lock::Lock;
 use crate::jobs::run::{self, Shown};
 use crate::jobs::schedule::Plan;
 use crate::jobs::switched;
-use crate::notices::{note, tend};
+use crate::notices::{note, tend, unusable};
 
 /// The clock is looked at this often while a job is waited for: it may be set, and machines sleep.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
 /// How long to wait when a job cannot even be begun, or is being run by hand.
 const PAUSE: Duration = Duration::from_secs(60);
 
+/// What kept the service from starting may pass: its manager is to start it again.
+#[derive(Debug)]
+pub struct NoHistory;
+
+impl fmt::Display for NoHistory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nothing can be run without the history")
+    }
+}
+
 /// Watches the jobs of `file` until the order to end.
 ///
 /// # Errors
-/// When the configuration cannot be used.
+/// When the configuration cannot be used; with the context [`NoHistory`] when the history cannot.
 pub async fn run(file: Option<&Path>, mut control: Control) -> anyhow::Result<()> {
     let loaded = Loaded::open(file)?;
     let file = loaded.file.clone();
     // A state folder that cannot be written is better known now than at the first run.
-    Store::open(&loaded.state()?)?;
+    if let Err(error) = loaded.state().and_then(|state| Store::open(&state)) {
+        let text = format!("{error:#}");
+        // Nobody may be watching, such as after a restart of the machine.
+        task::spawn_blocking(move || unusable::tell(&loaded, &text)).await?;
+        return Err(error.context(NoHistory));
+    }
     let (send, jobs) = watch::channel(Arc::new(loaded));
     let (tell, mut told) = mpsc::unbounded_channel();
     let stop = Stop::new();
