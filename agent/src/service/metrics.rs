@@ -12,7 +12,7 @@ use bascule_platform::metrics::{Health, Registry, Sources};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::scheduler::Names;
+use super::tending::Names;
 use crate::converge::command::standing;
 use crate::converge::goal::Goal;
 use crate::converge::verdict::Verdict;
