@@ -58,6 +58,7 @@ fn runs_and_keeps_a_history(whose: Whose) {
 
     let status = world.bascule(&["status"]);
     assert!(status.said.contains("mail") && status.said.contains("complete"), "{}", status.said);
+    assert_eq!(world.json(&["history", "mail", "--run", &run, "--json"]), all);
     let table = world.bascule(&["history", "--run", &run]);
     assert!(table.said.contains("joe") && table.said.contains("account"), "{}", table.said);
 }

@@ -176,6 +176,9 @@ pub fn history(cli: &History) -> anyhow::Result<ExitCode> {
     };
     let store = store.with_context(|| format!("there is no run {id}: nothing has run yet"))?;
     let run = store.run(id)?.with_context(|| format!("there is no run {id} in the history"))?;
+    if let Some(job) = cli.job.as_ref().filter(|job| **job != run.job) {
+        bail!("run {id} is not one of {job}, but of {}", run.job);
+    }
     let (accounts, problems) = (store.accounts(id)?, store.problems(id)?);
     let run = cut_off::seen(&state, vec![run]).remove(0);
     print(&if cli.json {

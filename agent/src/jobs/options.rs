@@ -59,7 +59,7 @@ pub struct History {
     #[arg(short = 'n', long, value_name = "NUM", default_value_t = 20)]
     pub limit: u32,
     /// All about the run with this number: its accounts and its problems.
-    #[arg(long, value_name = "NUM", conflicts_with_all = ["job", "limit"])]
+    #[arg(long, value_name = "NUM", conflicts_with = "limit")]
     pub run: Option<i64>,
     /// Print a JSON document instead of the table.
     #[arg(long)]
