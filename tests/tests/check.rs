@@ -62,6 +62,22 @@ fn a_job_from_nothing_with_the_printed_commands() {
 }
 
 #[test]
+fn the_first_run_removes_what_a_check_leaves_wherever_the_job_goes() {
+    let world = World::new(Whose::Ours, "");
+    let text = std::fs::read_to_string(world.at("bascule.toml")).expect("a configuration");
+    std::fs::write(world.at("bascule.toml"), text.replace("/from/\"", "/from\"")).expect("a file");
+    let (code, texts) = trouble(&world, &[]);
+    assert_eq!((code, texts.as_slice()), (0, &[][..]));
+    assert!(world.at("to/from/.bascule-check").exists());
+    let ran = world.bascule(&["run", "mail"]);
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    assert!(world.at("to/from/joe/sent/4.imap").exists());
+    let left: Vec<_> = world.at("to").read_dir().expect("a folder").flatten().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(!world.at("to/from/.bascule-check").exists());
+}
+
+#[test]
 fn all_is_well() {
     for whose in [Whose::Ours, Whose::Rsync] {
         let world = World::new(whose, "");

@@ -158,7 +158,7 @@ fn sources(job: &Job) -> Vec<Finding> {
 async fn rehearsal(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<Finding>> {
     let mut job = job.clone();
     // What the test has left there is none of the run's deletions.
-    job.exclude.push(format!("/{}", probe::FOLDER));
+    job.exclude.push(probe::FOLDER.to_owned());
     let (mut cli, matches) = line::parsed(&job, &Wanted { dry_run: true, ..Wanted::default() })?;
     // Somebody is waiting.
     cli.retries = 0;

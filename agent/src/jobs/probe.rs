@@ -56,7 +56,7 @@ pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
     let here = tempfile::tempdir().context("a folder for test files")?;
     let made = make(here.path())?;
     let (url, pin) = split_pin(&job.target);
-    let target = format!("{}/{FOLDER}/{pin}", url.trim_end_matches('/'));
+    let target = format!("{}/{}{FOLDER}/{pin}", url.trim_end_matches('/'), within(job));
     let testing = Job {
         sources: vec![format!("{}/", here.path().display())],
         target,
@@ -102,6 +102,19 @@ pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
         found.push(finding);
     }
     Ok(found)
+}
+
+/// The folder of the target that the job's first run makes equal to its source: only there a later run
+/// removes what was left. The name of the source, unless its contents are meant.
+fn within(job: &Job) -> String {
+    let source = job.sources.first().map(String::as_str).unwrap_or_default();
+    let name = match Location::parse(source.as_ref()) {
+        Ok(Location::Local(_)) if !source.ends_with(std::path::is_separator) => {
+            Path::new(source).file_name().and_then(|name| name.to_str())
+        }
+        _ => None,
+    };
+    name.map_or_else(String::new, |name| format!("{name}/"))
 }
 
 /// Makes the test files; gives the names that could be made here.
