@@ -33,4 +33,5 @@ pub mod running;
 pub mod service;
 pub mod site;
 pub mod tls;
+pub mod writers;
 pub mod zero;

@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_engine::stop::Stop;
 use bascule_session::site::Peer;
+use bascule_session::tcp::Line;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -140,7 +142,9 @@ pub async fn run<F, S>(
             Some(ended) = sessions.join_next() => note_panic(ended),
             client = accepted.recv() => {
                 let Some((stream, address, door)) = client else { break };
-                let peer = Peer { address: Some(address.ip().to_canonical()), ..Peer::default() };
+                let address = Some(address.ip().to_canonical());
+                let line = Line::of(&stream).ok().map(Arc::new);
+                let peer = Peer { address, line, ..Peer::default() };
                 prepare(&stream);
                 let stop = Stop::new();
                 let running = session(stream, peer, door, stop.clone());

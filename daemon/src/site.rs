@@ -11,8 +11,9 @@ use crate::claims::{Counters, unpoisoned};
 use crate::client::{Client, session_number};
 use crate::config::{self, Config, ConfigErrors, Module};
 use crate::hosts::{Lists, Names, check_client};
-use crate::modules::DaemonModule;
+use crate::modules::{Beside, DaemonModule};
 use crate::names::Resolver;
+use crate::writers::Writers;
 
 /// The largest message of the day, in bytes.
 const LARGEST_MOTD: u64 = 64 << 10;
@@ -21,6 +22,7 @@ const LARGEST_MOTD: u64 = 64 << 10;
 pub struct DaemonSite {
     source: Source,
     counters: Counters,
+    writers: Writers,
     names: Box<dyn Names + Send + Sync>,
 }
 
@@ -52,7 +54,8 @@ impl DaemonSite {
     }
 
     fn new(source: Source) -> Self {
-        Self { source, counters: Counters::default(), names: Box::new(Resolver) }
+        let (counters, writers) = (Counters::default(), Writers::default());
+        Self { source, counters, writers, names: Box::new(Resolver) }
     }
 
     /// Uses another resolver.
@@ -239,7 +242,8 @@ impl Site for DaemonSite {
             return Err(Refusal(format!("max connections ({limit}) reached -- try again later")));
         };
         self.name_client(module, &mut client);
-        let mut module = DaemonModule::new(Arc::clone(module), client, claim);
+        let beside = Beside { writers: self.writers.clone(), line: peer.line.clone() };
+        let mut module = DaemonModule::new(Arc::clone(module), client, claim, beside);
         if let Some(user) = &peer.certificate_user {
             module.login_by_certificate(user);
         }

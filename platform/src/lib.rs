@@ -3,6 +3,7 @@
 pub mod acl;
 pub mod command;
 pub mod confine;
+pub mod hangup;
 pub mod limits;
 pub mod log;
 pub mod metrics;

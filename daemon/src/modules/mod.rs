@@ -16,6 +16,7 @@ use bascule_platform::paths;
 use bascule_platform::privileges::Identity;
 use bascule_platform::snapshot::ShadowCopies;
 use bascule_session::site::{EnterThread, LoginAttempt, ModuleRules, OpenModule, Refusal};
+use bascule_session::tcp::Line;
 use bascule_wire::args::Direction;
 use bascule_wire::filter::Rule;
 use bascule_wire::shown;
@@ -25,6 +26,7 @@ use crate::auth::{self, Access, Secrets, parse_rules};
 use crate::claims::Claim;
 use crate::client::Client;
 use crate::config::{Module, Rules};
+use crate::writers::{StillWriting, Writers, Writing};
 use crate::{exec, filters};
 use place::Chroot;
 
@@ -46,11 +48,23 @@ pub struct DaemonModule {
     entered: bool,
     /// Counts this client as long as it lives.
     _claim: Claim,
+    beside: Beside,
+    /// It writes, until nothing of it is on its way to the disk any more.
+    writing: Option<Writing>,
+}
+
+/// What a client has to do with those beside it.
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    /// All that write.
+    pub writers: Writers,
+    /// The connection of this one.
+    pub line: Option<Arc<Line>>,
 }
 
 impl DaemonModule {
     /// A module for a client that has passed the host check.
-    pub fn new(module: Arc<Module>, client: Client, claim: Claim) -> Self {
+    pub fn new(module: Arc<Module>, client: Client, claim: Claim, beside: Beside) -> Self {
         Self {
             module,
             client,
@@ -59,6 +73,8 @@ impl DaemonModule {
             shadows: None,
             entered: false,
             _claim: claim,
+            beside,
+            writing: None,
         }
     }
 
@@ -136,6 +152,29 @@ impl DaemonModule {
                 "confined"
             );
             Ok(())
+        })
+    }
+
+    /// Begins to write, once nothing is being written any more that a client has sent which is gone.
+    fn wait_for_those_gone(&self) -> Result<Option<Writing>, Refusal> {
+        let Client { module, .. } = &self.client;
+        let address = self.client.address_text();
+        let waits = || {
+            tracing::info!(
+                event = "session.waits",
+                module,
+                address,
+                "waits until what a client has sent that is gone is written"
+            );
+        };
+        let Beside { writers, line } = &self.beside;
+        writers.enter(Path::new(&self.client.path), line.as_ref(), waits).map_err(|StillWriting| {
+            let reason =
+                "what a client that is gone has sent is still being written after a minute";
+            self.refuse(
+                "an earlier client's data are still being written -- try again later",
+                reason,
+            )
         })
     }
 
@@ -241,13 +280,17 @@ impl OpenModule for DaemonModule {
     }
 
     fn before_transfer(&mut self, args: &[Vec<u8>]) -> Result<(), Refusal> {
+        let is_push = !args.iter().any(|word| word == b"--sender");
+        if is_push {
+            self.writing = self.wait_for_those_gone()?;
+        }
         if let Some(command) = &self.rules().pre_xfer_exec {
             exec::before_transfer(command, &self.client, args)
                 .map_err(|text| self.refuse(&text, "pre-xfer exec"))?;
         }
         let Client { module, user, .. } = &self.client;
         let address = self.client.address_text();
-        let operation = if args.iter().any(|word| word == b"--sender") { "pull" } else { "push" };
+        let operation = if is_push { "push" } else { "pull" };
         tracing::info!(
             event = "session.started",
             module,

@@ -15,6 +15,8 @@ use bascule_engine::tree::Target;
 use bascule_wire::args::Direction;
 use bascule_wire::filter::Rule;
 
+use crate::tcp::Line;
+
 /// Who is at the other end.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
@@ -24,6 +26,8 @@ pub struct Peer {
     pub is_secure: bool,
     /// The user whom a client certificate names, signed by the authority of this daemon.
     pub certificate_user: Option<String>,
+    /// The connection, to see whether it is still there; `None` on a pipe.
+    pub line: Option<Arc<Line>>,
 }
 
 /// A refusal before the transfer: the text of the `@ERROR: ` line, without that prefix.

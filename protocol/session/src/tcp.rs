@@ -53,3 +53,17 @@ impl Line {
         let _ = self.0.set_linger(Some(Duration::ZERO));
     }
 }
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Line {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for Line {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.0.as_socket()
+    }
+}

@@ -1,0 +1,147 @@
+//! Clients that write, and those that have gone: what a killed client has sent may still be on its way
+//! to the disk when its next run begins, and would put older versions in the place of newer ones.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use bascule_platform::hangup::has_hung_up;
+use bascule_session::tcp::Line;
+
+use crate::claims::unpoisoned;
+
+/// How long a client waits for what another has left.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked whether another has gone in the meantime.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The clients that write at this moment.
+#[derive(Debug, Clone, Default)]
+pub struct Writers(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    writing: Mutex<Vec<Entry>>,
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: PathBuf,
+    line: Arc<Line>,
+}
+
+/// A client that writes, until it is dropped: nothing of it is on its way any more.
+#[derive(Debug)]
+pub struct Writing {
+    writers: Writers,
+    line: Arc<Line>,
+}
+
+/// What a client has left is still being written.
+#[derive(Debug)]
+pub struct StillWriting;
+
+impl Writers {
+    /// A client by the connection `line` begins to write below `path`. It waits for those that have
+    /// gone and whose data are still being written there, and calls `waits` before that. A client
+    /// without a connection of its own, which nobody would see go, gets `None`.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub fn enter(
+        &self,
+        path: &Path,
+        line: Option<&Arc<Line>>,
+        waits: impl FnOnce(),
+    ) -> Result<Option<Writing>, StillWriting> {
+        self.enter_within(path, line, waits, PATIENCE)
+    }
+
+    fn enter_within(
+        &self,
+        path: &Path,
+        line: Option<&Arc<Line>>,
+        waits: impl FnOnce(),
+        patience: Duration,
+    ) -> Result<Option<Writing>, StillWriting> {
+        let until = Instant::now() + patience;
+        let mut waits = Some(waits);
+        let mut writing = unpoisoned(&self.0.writing);
+        let has_gone = |other: &Entry| {
+            (path.starts_with(&other.path) || other.path.starts_with(path))
+                && has_hung_up(&*other.line)
+        };
+        while writing.iter().any(has_gone) {
+            if let Some(waits) = waits.take() {
+                waits();
+            }
+            if Instant::now() >= until {
+                return Err(StillWriting);
+            }
+            let woken = self.0.ended.wait_timeout(writing, LOOK);
+            writing = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+        let Some(line) = line else { return Ok(None) };
+        writing.push(Entry { path: path.to_owned(), line: Arc::clone(line) });
+        Ok(Some(Writing { writers: self.clone(), line: Arc::clone(line) }))
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let own = &self.line;
+        unpoisoned(&self.writers.0.writing).retain(|entry| !Arc::ptr_eq(&entry.line, own));
+        self.writers.0.ended.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// Both ends of a connection.
+    async fn connection() -> (std::net::TcpStream, Arc<Line>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let far = std::net::TcpStream::connect(address).expect("connected");
+        let (near, _) = listener.accept().await.expect("accepted");
+        (far, Arc::new(Line::of(&near).expect("a handle")))
+    }
+
+    fn enter(writers: &Writers, path: &str, line: &Arc<Line>) -> (bool, Option<Writing>) {
+        let mut waited = false;
+        let patience = Duration::from_millis(300);
+        let entered = writers.enter_within(Path::new(path), Some(line), || waited = true, patience);
+        (waited, entered.ok().flatten())
+    }
+
+    #[tokio::test]
+    async fn who_comes_waits_for_what_one_that_has_gone_has_left() {
+        let writers = Writers::default();
+        let ((mut one, line_of_one), (_two, line_of_two)) =
+            (connection().await, connection().await);
+        let (waited, first) = enter(&writers, "/mail", &line_of_one);
+        assert!(!waited && first.is_some());
+        // Beside each other, while both are there.
+        one.write_all(b"something").expect("sent");
+        let (waited, second) = enter(&writers, "/mail/joe", &line_of_two);
+        assert!(!waited && second.is_some());
+        drop(second);
+        drop(one);
+        let (waited, refused) = enter(&writers, "/mail/joe", &line_of_two);
+        assert!(waited && refused.is_none(), "too long");
+        let (waited, elsewhere) = enter(&writers, "/mailbox", &line_of_two);
+        assert!(!waited && elsewhere.is_some());
+        drop(elsewhere);
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(first);
+        });
+        let (waited, second) = enter(&writers, "/", &line_of_two);
+        assert!(waited && second.is_some(), "it has ended");
+        ends.join().expect("it ended");
+    }
+}
