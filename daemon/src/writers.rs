@@ -1,8 +1,9 @@
 //! Clients that write, and those that have gone: what a killed client has sent may still be on its way
 //! to the disk when its next run begins, and would put older versions in the place of newer ones.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bascule_platform::hangup::has_hung_up;
@@ -12,6 +13,8 @@ use crate::claims::unpoisoned;
 
 /// How long a client waits for what another has left.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it waits for another of the same address where the system does not say who has gone.
+const PATIENCE_UNSEEN: Duration = Duration::from_secs(5);
 /// How often it is looked whether another has gone in the meantime.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -28,8 +31,12 @@ struct Shared {
 #[derive(Debug)]
 struct Entry {
     path: PathBuf,
+    address: Option<IpAddr>,
     line: Arc<Line>,
 }
+
+/// Whether the other side of a connection has gone, as far as the system says.
+type Sees = fn(&Line) -> Option<bool>;
 
 /// A client that writes, until it is dropped: nothing of it is on its way any more.
 #[derive(Debug)]
@@ -43,47 +50,50 @@ pub struct Writing {
 pub struct StillWriting;
 
 impl Writers {
-    /// A client by the connection `line` begins to write below `path`. It waits for those that have
-    /// gone and whose data are still being written there, and calls `waits` before that. A client
-    /// without a connection of its own, which nobody would see go, gets `None`.
+    /// A client of `address` by the connection `line` begins to write below `path`. It waits for those
+    /// that have gone and whose data are still being written there, and calls `waits` before that. A
+    /// client without a connection of its own, which nobody would see go, gets `None`.
     ///
     /// # Errors
     /// When that takes too long.
     pub fn enter(
         &self,
         path: &Path,
-        line: Option<&Arc<Line>>,
+        (address, line): (Option<IpAddr>, Option<&Arc<Line>>),
         waits: impl FnOnce(),
     ) -> Result<Option<Writing>, StillWriting> {
-        self.enter_within(path, line, waits, PATIENCE)
+        let limits = (PATIENCE, PATIENCE_UNSEEN);
+        self.enter_within(path, (address, line), waits, |line| has_hung_up(line), limits)
     }
 
     fn enter_within(
         &self,
         path: &Path,
-        line: Option<&Arc<Line>>,
+        (address, line): (Option<IpAddr>, Option<&Arc<Line>>),
         waits: impl FnOnce(),
-        patience: Duration,
+        sees: Sees,
+        (patience, unseen): (Duration, Duration),
     ) -> Result<Option<Writing>, StillWriting> {
-        let until = Instant::now() + patience;
+        let began = Instant::now();
         let mut waits = Some(waits);
-        let mut writing = unpoisoned(&self.0.writing);
         let has_gone = |other: &Entry| {
             (path.starts_with(&other.path) || other.path.starts_with(path))
-                && has_hung_up(&*other.line)
+                && sees(&other.line)
+                    .unwrap_or_else(|| other.address == address && began.elapsed() < unseen)
         };
+        let mut writing = unpoisoned(&self.0.writing);
         while writing.iter().any(has_gone) {
             if let Some(waits) = waits.take() {
                 waits();
             }
-            if Instant::now() >= until {
+            if began.elapsed() >= patience {
                 return Err(StillWriting);
             }
             let woken = self.0.ended.wait_timeout(writing, LOOK);
-            writing = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            writing = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         let Some(line) = line else { return Ok(None) };
-        writing.push(Entry { path: path.to_owned(), line: Arc::clone(line) });
+        writing.push(Entry { path: path.to_owned(), address, line: Arc::clone(line) });
         Ok(Some(Writing { writers: self.clone(), line: Arc::clone(line) }))
     }
 }
@@ -98,8 +108,6 @@ impl Drop for Writing {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     /// Both ends of a connection.
@@ -111,37 +119,63 @@ mod tests {
         (far, Arc::new(Line::of(&near).expect("a handle")))
     }
 
-    fn enter(writers: &Writers, path: &str, line: &Arc<Line>) -> (bool, Option<Writing>) {
+    fn enter(
+        writers: &Writers,
+        path: &str,
+        line: &Arc<Line>,
+        sees: Sees,
+    ) -> (bool, Option<Writing>) {
         let mut waited = false;
-        let patience = Duration::from_millis(300);
-        let entered = writers.enter_within(Path::new(path), Some(line), || waited = true, patience);
+        let here = Some(IpAddr::from([127, 0, 0, 1]));
+        let entered = writers.enter_within(
+            Path::new(path),
+            (here, Some(line)),
+            || waited = true,
+            sees,
+            (Duration::from_millis(300), Duration::from_millis(100)),
+        );
         (waited, entered.ok().flatten())
     }
 
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn who_comes_waits_for_what_one_that_has_gone_has_left() {
+        let sees: Sees = |line| has_hung_up(line);
         let writers = Writers::default();
         let ((mut one, line_of_one), (_two, line_of_two)) =
             (connection().await, connection().await);
-        let (waited, first) = enter(&writers, "/mail", &line_of_one);
+        let (waited, first) = enter(&writers, "/mail", &line_of_one, sees);
         assert!(!waited && first.is_some());
         // Beside each other, while both are there.
-        one.write_all(b"something").expect("sent");
-        let (waited, second) = enter(&writers, "/mail/joe", &line_of_two);
+        std::io::Write::write_all(&mut one, b"something").expect("sent");
+        let (waited, second) = enter(&writers, "/mail/joe", &line_of_two, sees);
         assert!(!waited && second.is_some());
         drop(second);
         drop(one);
-        let (waited, refused) = enter(&writers, "/mail/joe", &line_of_two);
+        let (waited, refused) = enter(&writers, "/mail/joe", &line_of_two, sees);
         assert!(waited && refused.is_none(), "too long");
-        let (waited, elsewhere) = enter(&writers, "/mailbox", &line_of_two);
+        let (waited, elsewhere) = enter(&writers, "/mailbox", &line_of_two, sees);
         assert!(!waited && elsewhere.is_some());
         drop(elsewhere);
         let ends = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(50));
             drop(first);
         });
-        let (waited, second) = enter(&writers, "/", &line_of_two);
+        let (waited, second) = enter(&writers, "/", &line_of_two, sees);
         assert!(waited && second.is_some(), "it has ended");
         ends.join().expect("it ended");
+    }
+
+    #[tokio::test]
+    async fn where_nobody_sees_who_has_gone_it_waits_a_while_for_its_own_address() {
+        let writers = Writers::default();
+        let ((_one, line_of_one), (_two, line_of_two)) = (connection().await, connection().await);
+        let (waited, first) = enter(&writers, "/mail", &line_of_one, |_| None);
+        assert!(!waited && first.is_some());
+        let (waited, second) = enter(&writers, "/mail", &line_of_two, |_| None);
+        assert!(waited && second.is_some(), "it may be there still");
+        drop((first, second));
+        let (waited, third) = enter(&writers, "/mail", &line_of_two, |_| None);
+        assert!(!waited && third.is_some());
     }
 }

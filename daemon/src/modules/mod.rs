@@ -168,7 +168,8 @@ impl DaemonModule {
             );
         };
         let Beside { writers, line } = &self.beside;
-        writers.enter(Path::new(&self.client.path), line.as_ref(), waits).map_err(|StillWriting| {
+        let own = (self.client.address, line.as_ref());
+        writers.enter(Path::new(&self.client.path), own, waits).map_err(|StillWriting| {
             let reason =
                 "what a client that is gone has sent is still being written after a minute";
             self.refuse(
@@ -303,6 +304,8 @@ impl OpenModule for DaemonModule {
     }
 
     fn after_transfer(&mut self, exit: ExitCode) {
+        // Nobody is to wait for a hook.
+        self.writing = None;
         if let Some(shadows) = self.shadows.take()
             && let Err(error) = shadows.remove()
         {

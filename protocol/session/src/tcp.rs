@@ -60,10 +60,3 @@ impl std::os::fd::AsFd for Line {
         self.0.as_fd()
     }
 }
-
-#[cfg(windows)]
-impl std::os::windows::io::AsSocket for Line {
-    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
-        self.0.as_socket()
-    }
-}
