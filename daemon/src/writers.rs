@@ -63,7 +63,7 @@ impl Writers {
         waits: impl FnOnce(),
     ) -> Result<Option<Writing>, StillWriting> {
         let limits = (PATIENCE, PATIENCE_UNSEEN);
-        self.enter_within(path, (address, line), waits, |line| has_hung_up(line), limits)
+        self.enter_within(path, (address, line), waits, has_hung_up, limits)
     }
 
     fn enter_within(
@@ -140,7 +140,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn who_comes_waits_for_what_one_that_has_gone_has_left() {
-        let sees: Sees = |line| has_hung_up(line);
+        let sees: Sees = has_hung_up;
         let writers = Writers::default();
         let ((mut one, line_of_one), (_two, line_of_two)) =
             (connection().await, connection().await);
