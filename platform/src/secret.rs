@@ -4,13 +4,13 @@
 mod dpapi;
 pub mod sealed;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::{acl, text};
+use crate::text;
 
 /// Reads a file that only its owner may read, and what is [`sealed`] in it. What was read is wiped
 /// from memory when it is dropped.
@@ -55,15 +55,17 @@ pub fn first_line(bytes: &[u8]) -> &[u8] {
 /// # Errors
 /// When it cannot be written, or is there already.
 pub fn write(path: &Path, text: &(impl AsRef<[u8]> + ?Sized), replace: bool) -> io::Result<()> {
+    placed(path, text.as_ref(), replace)
+}
+
+#[cfg(unix)]
+fn placed(path: &Path, text: &[u8], replace: bool) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
     let staged = path.with_extension(format!("new.{}", std::process::id()));
     let target = if replace { &staged } else { path };
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    // Nobody opens it before its ACL is in place, and reads through that.
-    #[cfg(windows)]
-    std::os::windows::fs::OpenOptionsExt::share_mode(&mut options, 0);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
     let mut file = match options.open(target) {
         // Left behind by a process that is gone and had our number.
         Err(error) if replace && error.kind() == io::ErrorKind::AlreadyExists => {
@@ -72,17 +74,41 @@ pub fn write(path: &Path, text: &(impl AsRef<[u8]> + ?Sized), replace: bool) -> 
         }
         other => other?,
     };
-    let written = acl::keep_to_administrators(target)
-        .and_then(|()| file.write_all(text.as_ref()))
-        .and_then(|()| file.sync_all());
-    // Windows renames nothing that is open.
-    drop(file);
+    let written = file.write_all(text).and_then(|()| file.sync_all());
     let placed =
         written.and_then(|()| if replace { std::fs::rename(target, path) } else { Ok(()) });
     if placed.is_err() {
         // The first error is the one to tell.
         let _ = std::fs::remove_file(target);
     }
+    placed
+}
+
+/// Windows gives a new file the rights of its folder, and a handle that somebody has opened keeps what
+/// it may: so it is made in a folder that nobody else can look into.
+#[cfg(not(unix))]
+fn placed(path: &Path, text: &[u8], replace: bool) -> io::Result<()> {
+    let folder = path.with_extension(format!("new.{}", std::process::id()));
+    match std::fs::create_dir(&folder) {
+        // Left behind by a process that is gone and had our number.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_dir_all(&folder)?;
+            std::fs::create_dir(&folder)?;
+        }
+        other => other?,
+    }
+    let staged = folder.join("secret");
+    let placed = crate::acl::keep_to_administrators(&folder)
+        .and_then(|()| File::create_new(&staged))
+        .and_then(|mut file| file.write_all(text).and_then(|()| file.sync_all()))
+        // What it has by its folder would go with it.
+        .and_then(|()| crate::acl::keep_to_administrators(&staged))
+        .and_then(|()| match replace {
+            true => std::fs::rename(&staged, path),
+            false => std::fs::hard_link(&staged, path),
+        });
+    // The first error is the one to tell.
+    let _ = std::fs::remove_dir_all(&folder);
     placed
 }
 
@@ -121,6 +147,24 @@ fn refuse_symlinks_of_others(_path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn check(_file: &File) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod writing_tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_placed_whole_and_replaces_only_what_it_is_to_replace() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("joe.password");
+        write(&file, "one\n", false).expect("new");
+        let error = write(&file, "two\n", false).expect_err("it is there");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read(&file).expect("readable").as_slice(), b"one\n");
+        write(&file, "three\n", true).expect("replaced");
+        assert_eq!(read(&file).expect("readable").as_slice(), b"three\n");
+        assert_eq!(dir.path().read_dir().expect("a folder").count(), 1, "nothing else stays");
+    }
 }
 
 #[cfg(all(test, unix))]
