@@ -88,7 +88,8 @@ fn open(path: &Path, temp_dir: Option<&Path>) -> anyhow::Result<Arc<dyn Target>>
     })
 }
 
-fn means_contents(path: &OsStr) -> bool {
+/// Whether a path of a source means what is in it.
+pub(crate) fn means_contents(path: &OsStr) -> bool {
     let bytes = path.as_encoded_bytes();
     let last = bytes.rsplit(|byte| std::path::is_separator(char::from(*byte))).next();
     matches!(last, Some(b"" | b"." | b".."))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bascule_engine::observe::{Event, Observer};
-use bascule_engine::outcome::{Counters, Problem, Report, Severity};
+use bascule_engine::outcome::{Counters, ExitCode, Problem, Report, Severity};
 use bascule_engine::run::{IO_ERROR_DELETE_LIMIT, interrupted};
 use bascule_engine::stop::Stop;
 use bascule_platform::secret::{self, first_line};
@@ -74,7 +74,13 @@ pub async fn mirror(
         let (mut report, outcome) = attempt(cli, remote, request, console, stop).await?;
         retry::add(&done, &mut report);
         let pause = match &outcome {
-            Err(error) if retry::can_heal(error) => retries.pause(failed),
+            // Once a daemon has let us in, it says so among the messages.
+            Err(error)
+                if retry::can_heal(error)
+                    || error.exit == ExitCode::ClientStart && console.was_told_to_wait() =>
+            {
+                retries.pause(failed)
+            }
             _ => None,
         };
         let (Err(error), Some(pause)) = (&outcome, pause) else {

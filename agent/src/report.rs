@@ -16,7 +16,7 @@ use crate::human::{duration, size};
 use crate::itemize;
 use crate::mirror::Watchers;
 use crate::progress::Progress;
-use crate::retry::Failed;
+use crate::retry::{BUSY, Failed};
 
 /// Problems that a JSON document lists at most.
 const MAX_PROBLEMS: usize = 1000;
@@ -76,6 +76,13 @@ impl Console {
         unpoisoned(&self.problems).clear();
         let failed = Failed { exit: error.exit, text: error.text.clone() };
         unpoisoned(&self.failed_attempts).push(failed);
+    }
+
+    /// Whether the other end has said that it has too much to do at the moment.
+    pub fn was_told_to_wait(&self) -> bool {
+        unpoisoned(&self.problems)
+            .iter()
+            .any(|problem| problem.remote && problem.path.is_empty() && problem.text.contains(BUSY))
     }
 
     fn print(&self, line: &str) {

@@ -90,6 +90,7 @@ impl OpenModule for ArrivedAt {
     }
 
     fn after_transfer(&mut self, exit: ExitCode) {
+        self.peer.line = None;
         self.module.after_transfer(exit);
     }
 }

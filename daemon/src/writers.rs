@@ -76,25 +76,32 @@ impl Writers {
     ) -> Result<Option<Writing>, StillWriting> {
         let began = Instant::now();
         let mut waits = Some(waits);
+        let mut writing = unpoisoned(&self.0.writing);
+        // Before it waits: who comes later waits for this one too, should it go meanwhile.
+        if let Some(line) = line {
+            writing.push(Entry { path: path.to_owned(), address, line: Arc::clone(line) });
+        }
+        let is_own = |other: &Entry| line.is_some_and(|line| Arc::ptr_eq(line, &other.line));
         let has_gone = |other: &Entry| {
             (path.starts_with(&other.path) || other.path.starts_with(path))
                 && sees(&other.line)
                     .unwrap_or_else(|| other.address == address && began.elapsed() < unseen)
         };
-        let mut writing = unpoisoned(&self.0.writing);
-        while writing.iter().any(has_gone) {
+        while writing.iter().take_while(|other| !is_own(other)).any(has_gone) {
             if let Some(waits) = waits.take() {
                 waits();
             }
             if began.elapsed() >= patience {
+                writing.retain(|other| !is_own(other));
+                self.0.ended.notify_all();
                 return Err(StillWriting);
             }
             let woken = self.0.ended.wait_timeout(writing, LOOK);
             writing = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let Some(line) = line else { return Ok(None) };
-        writing.push(Entry { path: path.to_owned(), address, line: Arc::clone(line) });
-        Ok(Some(Writing { writers: self.clone(), line: Arc::clone(line) }))
+        drop(writing);
+        let own = |line: &Arc<Line>| Writing { writers: self.clone(), line: Arc::clone(line) };
+        Ok(line.map(own))
     }
 }
 
@@ -164,6 +171,29 @@ mod tests {
         let (waited, second) = enter(&writers, "/", &line_of_two, sees);
         assert!(waited && second.is_some(), "it has ended");
         ends.join().expect("it ended");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn who_goes_while_it_waits_is_waited_for_too() {
+        let sees: Sees = has_hung_up;
+        let writers = Writers::default();
+        let ((one, line_of_one), (two, line_of_two)) = (connection().await, connection().await);
+        let (_three, line_of_three) = connection().await;
+        let (_, first) = enter(&writers, "/mail", &line_of_one, sees);
+        drop((one, two));
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(first);
+        });
+        let (waited, second) = enter(&writers, "/mail", &line_of_two, sees);
+        assert!(waited && second.is_some(), "in its turn");
+        ends.join().expect("it ended");
+        let (waited, third) = enter(&writers, "/mail", &line_of_three, sees);
+        assert!(waited && third.is_none(), "too long");
+        drop(second);
+        let (waited, third) = enter(&writers, "/mail", &line_of_three, sees);
+        assert!(!waited && third.is_some());
     }
 
     #[tokio::test]

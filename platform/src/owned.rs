@@ -8,12 +8,15 @@ use std::path::Path;
 /// Makes an empty file, unless there is something of that name: that is not even opened.
 ///
 /// # Errors
-/// When it cannot be made, or given to the owner of its folder.
+/// When it cannot be made.
 pub fn create(path: &Path) -> io::Result<()> {
     match File::create_new(path) {
         // What was there before, such as a symlink of that user to somebody else's file, is never
         // given away.
-        Ok(file) => give(path, |uid, gid| given::file(&file, uid, gid)),
+        Ok(file) => {
+            give(path, &file);
+            Ok(())
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
@@ -22,62 +25,52 @@ pub fn create(path: &Path) -> io::Result<()> {
 /// Makes a folder, unless it is there.
 ///
 /// # Errors
-/// When it cannot be made, or given to the owner of the folder above it.
+/// When it cannot be made.
 pub fn create_dir(path: &Path) -> io::Result<()> {
     match std::fs::create_dir(path) {
-        Ok(()) => give(path, |uid, gid| given::name(path, uid, gid)),
+        Ok(()) => {
+            if let Ok(folder) = opened_folder(path) {
+                give(path, &folder);
+            }
+            Ok(())
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
 }
 
+/// The folder itself, whatever its name leads to by now.
 #[cfg(unix)]
-fn give(made: &Path, to: impl FnOnce(u32, u32) -> io::Result<()>) -> io::Result<()> {
+fn opened_folder(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+/// On Windows what the ACL of a folder says is inherited: there is nothing to give.
+#[cfg(not(unix))]
+fn opened_folder(_path: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Where that is not allowed, such as on a share that takes root for nobody, it stays as it is.
+#[cfg(unix)]
+fn give(made: &Path, opened: &File) {
     use std::os::unix::fs::MetadataExt as _;
 
-    let Some(folder) = made.parent().filter(|_| crate::privileges::runs_as_root()) else {
-        return Ok(());
-    };
-    let owner = folder.metadata()?;
-    if owner.uid() == 0 { Ok(()) } else { to(owner.uid(), owner.gid()) }
-}
-
-#[cfg(unix)]
-mod given {
-    use std::fs::File;
-    use std::io;
-    use std::path::Path;
-
-    pub(super) fn file(file: &File, uid: u32, gid: u32) -> io::Result<()> {
-        std::os::unix::fs::fchown(file, Some(uid), Some(gid))
-    }
-
-    pub(super) fn name(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-        std::os::unix::fs::lchown(path, Some(uid), Some(gid))
+    let Some(folder) = made.parent().filter(|_| crate::privileges::runs_as_root()) else { return };
+    if let Ok(owner) = folder.metadata()
+        && owner.uid() != 0
+    {
+        let _ = std::os::unix::fs::fchown(opened, Some(owner.uid()), Some(owner.gid()));
     }
 }
 
-/// On Windows what the ACL of a folder says is inherited.
+/// As above.
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "Unix can fail here")]
-fn give(_made: &Path, _to: impl FnOnce(u32, u32) -> io::Result<()>) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-mod given {
-    use std::fs::File;
-    use std::io;
-    use std::path::Path;
-
-    pub(super) fn file(_file: &File, _uid: u32, _gid: u32) -> io::Result<()> {
-        Ok(())
-    }
-
-    pub(super) fn name(_path: &Path, _uid: u32, _gid: u32) -> io::Result<()> {
-        Ok(())
-    }
-}
+#[expect(clippy::missing_const_for_fn, reason = "Unix has work here")]
+fn give(_made: &Path, _opened: &File) {}
 
 #[cfg(all(test, unix))]
 mod tests {

@@ -105,7 +105,12 @@ fn placed(path: &Path, text: &[u8], replace: bool) -> io::Result<()> {
         .and_then(|()| crate::acl::keep_to_administrators(&staged))
         .and_then(|()| match replace {
             true => std::fs::rename(&staged, path),
-            false => std::fs::hard_link(&staged, path),
+            false => std::fs::hard_link(&staged, path).or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Err(error),
+                // Not every file system of Windows has hard links.
+                _ if path.symlink_metadata().is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+                _ => std::fs::rename(&staged, path),
+            }),
         });
     // The first error is the one to tell.
     let _ = std::fs::remove_dir_all(&folder);

@@ -12,7 +12,8 @@ use super::load::Loaded;
 use super::lock::Lock;
 use super::options::{Diff, History, Run, Show, Status};
 use super::run::{self, Shown};
-use super::{config, cut_off, switched, table};
+use super::switched::{self, Rests};
+use super::{config, cut_off, table};
 use crate::history::Verdict;
 use crate::history::store::{Past, Store};
 use crate::mirror::{self, Watchers};
@@ -37,23 +38,28 @@ pub async fn run(cli: &Run, stop: Stop) -> anyhow::Result<ExitCode> {
     for name in &names {
         loaded.job(name)?;
     }
-    let wanted =
-        Wanted { is_final: cli.is_final, allow_deletes: cli.allow_deletes, ..Wanted::default() };
+    let wanted = Wanted {
+        is_final: cli.is_final,
+        allow_deletes: cli.allow_deletes,
+        // Whoever means all jobs does not mean those that are done.
+        is_by_itself: cli.all && !cli.is_final,
+        ..Wanted::default()
+    };
     let shown = Shown { json: cli.json, quiet: cli.quiet, silent: false };
     let mut code = ExitCode::Success;
     for name in &names {
         if names.len() > 1 && !cli.json && !cli.quiet {
             print(&format!("{name}:\n"));
         }
-        if !cli.is_final && is_switched(&loaded, name) {
-            if cli.all {
-                eprintln!("bascule: {} (left out)", switched::text(name));
-                continue;
-            }
+        if !cli.is_final && !cli.all && is_switched(&loaded, name) {
             eprintln!("bascule: {}", switched::warning(name));
         }
         let exit = match run::run(&loaded, name, wanted, shown, stop.clone()).await {
             Ok(ended) => ended.exit,
+            Err(error) if error.is::<Rests>() => {
+                eprintln!("bascule: {error} (left out)");
+                continue;
+            }
             // The others are not to wait for somebody who looks at this one.
             Err(error) if names.len() > 1 => {
                 eprintln!("bascule: {name}: {error:#}");

@@ -17,6 +17,7 @@ use super::check::{Finding, fix};
 use super::config::Job;
 use super::line::{self, Wanted};
 use crate::history::Ended;
+use crate::local::means_contents;
 use crate::location::{Location, split_pin};
 use crate::mirror::{self, Watchers};
 
@@ -109,8 +110,10 @@ pub async fn probe(job: &Job, state: &Path, stop: &Stop) -> anyhow::Result<Vec<F
 fn within(job: &Job) -> String {
     let source = job.sources.first().map(String::as_str).unwrap_or_default();
     let name = match Location::parse(source.as_ref()) {
-        Ok(Location::Local(_)) if !source.ends_with(std::path::is_separator) => {
-            Path::new(source).file_name().and_then(|name| name.to_str())
+        Ok(Location::Local(path)) if !means_contents(&path) => {
+            let is_folder = Path::new(&path).symlink_metadata().is_ok_and(|found| found.is_dir());
+            let name = Path::new(source).file_name().and_then(|name| name.to_str());
+            name.filter(|_| is_folder)
         }
         _ => None,
     };

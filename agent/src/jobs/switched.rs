@@ -60,8 +60,9 @@ pub fn text(job: &str) -> String {
 /// What somebody has to know who runs such a job all the same.
 pub fn warning(job: &str) -> String {
     format!(
-        "the final run of {job} is complete: this run makes it an ordinary job again, deletes what \
-         the target has got since, and its schedule goes on"
+        "the final run of {job} is complete: this run deletes what the target has got since, and \
+         once it has ended, unless it is stopped, the job is an ordinary job again and its schedule \
+         goes on"
     )
 }
 

@@ -1,6 +1,6 @@
 //! That the history cannot be used: notices wait in the same database, so this one goes at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
@@ -22,46 +22,73 @@ const SETTLING: Duration = Duration::from_secs(120);
 
 /// What a service that goes on sees of it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Unusable(Option<Instant>);
+pub(super) struct Unusable {
+    since: Option<Instant>,
+    /// When this service told it: the file may be as unusable as the history.
+    told: Option<Instant>,
+}
 
 impl Unusable {
     /// It was used, or could not be, for this reason.
     pub(super) fn seen(&mut self, loaded: &Loaded, error: Option<&str>) {
-        match error {
-            None => {
-                self.0 = None;
-                if let Some(file) = told(loaded).filter(|file| file.exists()) {
-                    // Else it is told a day later the next time.
-                    let _ = std::fs::remove_file(file);
-                }
+        let Some(error) = error else {
+            *self = Self::default();
+            if let Some(file) = file(loaded).filter(|file| file.exists()) {
+                // Else it is told a day later the next time.
+                let _ = std::fs::remove_file(file);
             }
-            Some(error) if self.0.get_or_insert_with(Instant::now).elapsed() >= SETTLING => {
-                tell(loaded, error);
+            return;
+        };
+        let is_told = self.told.is_some_and(|told| told.elapsed() < AGAIN);
+        if self.since.get_or_insert_with(Instant::now).elapsed() < SETTLING || is_told {
+            return;
+        }
+        let is_told = file(loaded).is_some_and(|file| was_told(&file));
+        if is_told || send(loaded, error) {
+            self.told = Some(Instant::now());
+            if let Some(file) = file(loaded).filter(|_| !is_told) {
+                keep(&file, error);
             }
-            Some(_) => {}
         }
     }
 }
 
-/// Tells that the history of `loaded` cannot be used because of `error`, unless that was told within
-/// a day. What came of it is in the log.
+/// Tells that the history of `loaded` cannot be used because of `error`, for a service that ends for
+/// it: unless that was told within a day. Where nobody can keep that it was told, it is not: each start
+/// of the service would tell it. What came of it is in the log.
 pub fn tell(loaded: &Loaded, error: &str) {
-    let ways = ways(&loaded.config.notify);
-    let Some(file) = told(loaded) else { return };
+    let Some(file) = file(loaded).filter(|file| !was_told(file)) else { return };
+    if keep(&file, error) && !send(loaded, error) {
+        // It is told the next time.
+        let _ = std::fs::remove_file(file);
+    }
+}
+
+fn was_told(file: &Path) -> bool {
     let date = file.metadata().and_then(|metadata| metadata.modified());
-    let age = date.ok().map(|date| SystemTime::now().duration_since(date).unwrap_or(AGAIN));
-    if age.is_some_and(|age| age < AGAIN)
-        || !loaded.config.notify.tells(Event::HistoryUnusable)
-        || ways.is_empty()
-        // Where that cannot be kept, each start of the service would tell it.
-        || std::fs::write(&file, error).is_err()
-    {
-        return;
+    date.is_ok_and(|date| SystemTime::now().duration_since(date).is_ok_and(|age| age < AGAIN))
+}
+
+/// Keeps that it was told; whether that worked.
+fn keep(file: &Path, error: &str) -> bool {
+    let is_kept = std::fs::write(file, error).is_ok();
+    if !is_kept {
+        // On a full disk an empty one stays behind.
+        let _ = std::fs::remove_file(file);
+    }
+    is_kept
+}
+
+/// Sends the notice by every way; whether it has arrived by one.
+fn send(loaded: &Loaded, error: &str) -> bool {
+    let ways = ways(&loaded.config.notify);
+    if ways.is_empty() || !loaded.config.notify.tells(Event::HistoryUnusable) {
+        return false;
     }
     let what = What::HistoryUnusable { error: error.to_owned() }.legible();
     let notice = Notice { what, job: None, at: Timestamp::now(), since: None };
     let sent = Queue::unqueued(&notice, &render(&notice, &origin(loaded)))
-        .and_then(|waiting| Ok((waiting, Sender::by_hand(loaded)?)))
+        .and_then(|waiting| Ok((waiting, Sender::of_service(loaded)?)))
         .map(|(waiting, sender)| {
             let sent = ways.into_iter().map(|way| (way, sender.send(way, &waiting)));
             sent.collect::<Vec<_>>()
@@ -81,17 +108,14 @@ pub fn tell(loaded: &Loaded, error: &str) {
                     notice,
                     way,
                     error,
-                    "a notice could not be sent and is tried again"
+                    "a notice could not be sent"
                 );
             }
         }
     }
-    if !arrived {
-        // It is told the next time.
-        let _ = std::fs::remove_file(file);
-    }
+    arrived
 }
 
-fn told(loaded: &Loaded) -> Option<PathBuf> {
+fn file(loaded: &Loaded) -> Option<PathBuf> {
     Some(loaded.state().ok()?.join(TOLD))
 }

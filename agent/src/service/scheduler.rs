@@ -35,7 +35,7 @@ pub async fn run(file: Option<&Path>, mut control: Control) -> anyhow::Result<()
     let loaded = Loaded::open(file)?;
     let file = loaded.file.clone();
     // A state folder that cannot be written is better known now than at the first run.
-    if let Err(error) = loaded.state().and_then(|state| Store::open(&state)) {
+    if let Err(error) = Store::open(&loaded.state()?) {
         let text = format!("{error:#}");
         // Nobody may be watching, such as after a restart of the machine.
         task::spawn_blocking(move || unusable::tell(&loaded, &text)).await?;

@@ -282,12 +282,12 @@ impl OpenModule for DaemonModule {
 
     fn before_transfer(&mut self, args: &[Vec<u8>]) -> Result<(), Refusal> {
         let is_push = !args.iter().any(|word| word == b"--sender");
-        if is_push {
-            self.writing = self.wait_for_those_gone()?;
-        }
         if let Some(command) = &self.rules().pre_xfer_exec {
             exec::before_transfer(command, &self.client, args)
                 .map_err(|text| self.refuse(&text, "pre-xfer exec"))?;
+        }
+        if is_push {
+            self.writing = self.wait_for_those_gone()?;
         }
         let Client { module, user, .. } = &self.client;
         let address = self.client.address_text();
@@ -304,8 +304,8 @@ impl OpenModule for DaemonModule {
     }
 
     fn after_transfer(&mut self, exit: ExitCode) {
-        // Nobody is to wait for a hook.
-        self.writing = None;
+        // Nobody is to wait for a hook, on either side.
+        (self.writing, self.beside.line) = (None, None);
         if let Some(shadows) = self.shadows.take()
             && let Err(error) = shadows.remove()
         {

@@ -74,6 +74,8 @@ where
             Err(SessionError::new(ExitCode::Interrupted, "the server is stopping, or too many others are being let in"))
         }
     };
+    // It holds on to the connection.
+    drop(peer);
     let entered = match opened {
         Ok(Some(entered)) => entered,
         Ok(None) => {

@@ -34,7 +34,17 @@ impl fmt::Display for Shown<'_> {
 /// Whether a character controls a terminal, turns the direction of text or has no shape.
 fn is_hidden(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 #[cfg(test)]
@@ -62,6 +72,9 @@ mod tests {
         fn no_name_looks_like_another(one: Vec<u8>, other: Vec<u8>) {
             let (seen, also) = (shown(&one).to_string(), shown(&other).to_string());
             prop_assert_eq!(seen == also, one == other);
+            // The name that another looks like is shown as something else.
+            let alike = seen.as_bytes();
+            prop_assert_eq!(shown(alike).to_string() == seen, alike == one);
             prop_assert!(!seen.chars().any(is_hidden));
         }
     }
